@@ -1,0 +1,93 @@
+// Engine: one per worker. Owns the sequences, the KV block pool and the cache indexes of its worker
+// and alone mutates them, on its own thread. One inbox carries requests, cancels and step results,
+// so nobody polls.
+//
+//   Engine engine(options, &executor, &sink, &Clock::Real());
+//   engine.Start();
+//   RETURN_IF_ERROR(engine.Add(request));   // events arrive at the sink
+//   engine.Cancel(request->key);
+//   engine.Drain(deadline); engine.Stop();
+//
+// Without Start(), a test or simulation drives the very same code by RunOnce() on one thread.
+#ifndef PARROT_SCHEDULER_ENGINE_H_
+#define PARROT_SCHEDULER_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "model/api/model_executor.h"
+#include "scheduler/event.h"
+#include "scheduler/request.h"
+
+namespace parrot {
+
+struct EngineOptions {
+  int32_t max_num_seqs = 8;             // sequences that run at once; <= executor's max_slots
+  int32_t max_num_batched_tokens = 1024;  // positions of one step; <= executor's max_step_tokens
+  int32_t max_images_per_step = 1;      // <= executor's max_step_images
+  int32_t max_model_len = 2048;         // prompt + completion
+  int32_t max_queue_size = 32;          // requests that wait
+  absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
+};
+
+// A snapshot for admission, metrics and GetLoad; published after every step.
+struct EngineLoad {
+  int32_t num_waiting = 0;
+  int32_t num_running = 0;
+  int64_t num_waiting_tokens = 0;   // prompt tokens of waiting requests
+  int32_t num_blocks_total = 0;
+  int32_t num_blocks_used = 0;
+  int64_t num_steps = 0;
+  int64_t num_preemptions = 0;
+  int64_t num_prompt_tokens = 0;      // computed since the start
+  int64_t num_generated_tokens = 0;   // since the start
+  int32_t last_step_tokens = 0;
+  absl::Time last_step_end = absl::InfinitePast();  // of the last finished step
+  bool step_in_flight = false;
+  absl::Time oldest_step_start = absl::InfinitePast();  // valid when step_in_flight
+  absl::Status health;                // not OK: the executor is dead
+};
+
+class Engine {
+ public:
+  // Borrows `executor`, `sink` and `clock`, which outlive it.
+  Engine(const EngineOptions& options, ModelExecutor* executor, EventSink* sink, Clock* clock);
+  // Stops; REQUIRES that no call is in progress.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Starts the engine thread.
+  void Start();
+  // Fails what is left with UNAVAILABLE, waits for the step in flight and joins. Idempotent.
+  void Stop();
+
+  // Thread-safe; never blocks. INVALID_ARGUMENT for what cannot fit even an empty cache,
+  // RESOURCE_EXHAUSTED with retry_after when the queue is full, UNAVAILABLE once draining or dead.
+  // When OK, the sink gets exactly one FinishEvent per sequence.
+  [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
+  // Thread-safe; never blocks. Unknown or finished keys are ignored. The sink still gets the
+  // FinishEvent (kCancelled, or what happened first).
+  void Cancel(RequestKey key);
+  // Thread-safe. No request is accepted from now on; `done` runs on the engine thread once the last
+  // one has finished (at once if none runs).
+  void Drain(std::function<void()> done);
+  // Thread-safe.
+  EngineLoad load() const;
+
+  // One turn of the loop without waiting: takes the inbox, handles results, submits steps while the
+  // executor has room, delivers events. True if it did anything. REQUIRES: Start() was not called.
+  bool RunOnce();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_SCHEDULER_ENGINE_H_
