@@ -42,6 +42,8 @@ struct VisionConfig {
 // mlpNx_gelu: depth linears with exact GELU between them; `linear` is depth 1; identity is depth 0.
 struct ProjectorConfig {
   int32_t depth = 2;
+  // False for type `linear`: its one layer stands alone, so its tensor names have no position.
+  bool sequential = true;
 };
 
 struct MoeConfig {
