@@ -45,13 +45,18 @@ function(parrot_layer name)
   set_property(GLOBAL APPEND PROPERTY PARROT_LAYERS ${name})
 endfunction()
 
-# parrot_binary(NAME SOURCES ... DEPS ...): a composition root; lands in build/<preset>/bin.
+# parrot_binary(NAME SOURCES ... DEPS ...): a composition root; lands in build/<preset>/bin. The
+# target `binaries` builds all of them.
 function(parrot_binary name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   _parrot_resolve_deps(deps ${ARG_DEPS})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${deps} parrot_options)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  if(NOT TARGET binaries)
+    add_custom_target(binaries)
+  endif()
+  add_dependencies(binaries ${name})
 endfunction()
 
 # parrot_test(NAME SOURCES ... DEPS ... [LABELS fast|golden|e2e ...]): one gtest binary, registered
