@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# From a fresh clone to an answer: installs what is missing, builds, starts parrot-server on the
+# small default checkpoint, asks about a picture, prints the streamed answer, stops the server.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+model=$PARROT_ROOT/tests/golden/checkpoints/nano-gqa
+picture=$PARROT_ROOT/tests/golden/images/files/jpeg_420_q75_1200x800.jpg
+question='What colour is the bird in the picture?'
+bin=$PARROT_ROOT/build/release/bin
+
+"$PARROT_ROOT/scripts/build.sh" release
+
+# Free ports, so that a server that runs already is left alone.
+read -r grpc_port http_port admin_port < <(python3 - <<'PY'
+import socket
+sockets = [socket.socket() for _ in range(3)]
+for s in sockets:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))
+PY
+)
+log=$(mktemp)
+server=
+stop_server() {
+  if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then
+    kill -TERM "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+  fi
+  rm -f "$log"
+}
+trap stop_server EXIT
+trap 'exit 130' INT TERM
+
+say "starting parrot-server (gRPC 127.0.0.1:$grpc_port, HTTP 127.0.0.1:$http_port)"
+"$bin/parrot-server" --model "$model" --grpc-port "$grpc_port" --http-port "$http_port" \
+  --admin-address "127.0.0.1:$admin_port" --lame-duck 0s >"$log" 2>&1 &
+server=$!
+"$bin/parrot-cli" health --target "127.0.0.1:$grpc_port" --wait 120s >/dev/null || {
+  cat "$log" >&2
+  die "the server did not become healthy"
+}
+
+say "asking: $question  ($(basename "$picture"))"
+echo "The default checkpoint is tiny and random: the answer is noise, the path is real." >&2
+"$bin/parrot-cli" generate --target "127.0.0.1:$grpc_port" --image "$picture" \
+  --prompt "$question" --max-tokens 32
+
+say "stopping the server"
+kill -TERM "$server"
+wait "$server" || die "the server did not stop cleanly"
+server=
+say "done. Next: $bin/parrot-server --model DIR, and docs/real-checkpoints.md for real weights"
