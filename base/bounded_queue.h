@@ -53,9 +53,7 @@ class BoundedQueue {
   size_t capacity() const { return capacity_; }
 
  private:
-  bool PopReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closed_ || !items_.empty();
-  }
+  bool PopReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_ || !items_.empty(); }
 
   const size_t capacity_;
   mutable absl::Mutex mutex_;

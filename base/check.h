@@ -27,9 +27,9 @@ struct Voidify {
 
 }  // namespace parrot::internal
 
-#define PARROT_CHECK(condition)                   \
-  (condition) ? static_cast<void>(0)              \
-              : ::parrot::internal::Voidify() &   \
+#define PARROT_CHECK(condition)                 \
+  (condition) ? static_cast<void>(0)            \
+              : ::parrot::internal::Voidify() & \
                     ::parrot::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #ifdef NDEBUG

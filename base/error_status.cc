@@ -26,7 +26,10 @@ absl::Status ErrorStatus(absl::StatusCode code, std::string_view message, const 
   PARROT_CHECK(code != absl::StatusCode::kOk);
   absl::Status status(code, ToAbsl(message));
   const std::array<std::string, 5> parts = {
-      facts.reason, facts.field, facts.value, facts.limit,
+      facts.reason,
+      facts.field,
+      facts.value,
+      facts.limit,
       std::to_string(absl::ToInt64Milliseconds(facts.retry_after))};
   status.SetPayload(kPayloadUrl, absl::Cord(absl::StrJoin(parts, std::string(1, kSeparator))));
   return status;

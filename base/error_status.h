@@ -29,7 +29,8 @@ struct ErrorFacts {
 };
 
 // REQUIRES: code is not kOk.
-[[nodiscard]] absl::Status ErrorStatus(absl::StatusCode code, std::string_view message,
+[[nodiscard]] absl::Status ErrorStatus(absl::StatusCode code,
+                                       std::string_view message,
                                        const ErrorFacts& facts);
 
 // The facts of `status`; all empty when it carries none.

@@ -10,11 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
+#define RETURN_IF_ERROR(expr)                                       \
+  do {                                                              \
     if (absl::Status parrot_status = (expr); !parrot_status.ok()) { \
-      return parrot_status;                                    \
-    }                                                          \
+      return parrot_status;                                         \
+    }                                                               \
   } while (false)
 
 #define PARROT_MACRO_CONCAT_INNER(a, b) a##b

@@ -22,14 +22,14 @@ int DataTypeBytes(DataType type);
 // CLIP ViT. The projector reads the output of layer num_layers + select_layer (-2: of 24 layers, 23
 // run), CLS row included.
 struct VisionConfig {
-  int32_t image_size = 336;         // pixels, square
-  int32_t patch_size = 14;          // pixels
-  int32_t hidden_size = 1024;       // channels
-  int32_t num_layers = 24;          // layers in the checkpoint
-  int32_t num_heads = 16;           // hidden_size / num_heads = 64 in CLIP-L
+  int32_t image_size = 336;    // pixels, square
+  int32_t patch_size = 14;     // pixels
+  int32_t hidden_size = 1024;  // channels
+  int32_t num_layers = 24;     // layers in the checkpoint
+  int32_t num_heads = 16;      // hidden_size / num_heads = 64 in CLIP-L
   int32_t intermediate_size = 4096;
   float layer_norm_eps = 1e-5f;
-  int32_t select_layer = -2;        // mm_vision_select_layer
+  int32_t select_layer = -2;  // mm_vision_select_layer
 
   int32_t patches_per_side() const { return image_size / patch_size; }
   // Rows per image, CLS first: 577 for 336/14.
@@ -47,11 +47,11 @@ struct ProjectorConfig {
 };
 
 struct MoeConfig {
-  bool enabled = true;             // use_moe; false returns the projected features untouched
+  bool enabled = true;  // use_moe; false returns the projected features untouched
   int32_t num_experts = 6;
   int32_t intermediate_size = 4096;
-  bool use_residual = true;        // use_moe_residual
-  float residual_weight = 0.1f;    // moe_weight: V = sum_i r_i E_i(F) + residual_weight * F
+  bool use_residual = true;      // use_moe_residual
+  float residual_weight = 0.1f;  // moe_weight: V = sum_i r_i E_i(F) + residual_weight * F
 };
 
 // Qwen1.5 / Qwen2.
@@ -61,7 +61,7 @@ struct LanguageConfig {
   int32_t num_layers = 32;
   int32_t num_heads = 32;
   int32_t num_kv_heads = 32;
-  int32_t vocab_rows = 151936;     // rows of the embedding; ids >= the tokenizer's size are padding
+  int32_t vocab_rows = 151936;  // rows of the embedding; ids >= the tokenizer's size are padding
   int32_t max_position_embeddings = 32768;
   float rms_norm_eps = 1e-6f;
   float rope_theta = 1e6f;

@@ -12,13 +12,13 @@ namespace parrot {
 
 // What a worker can hold. Fixed once it is built.
 struct ExecutorCapacity {
-  int32_t num_blocks = 0;        // KV blocks
-  int32_t block_size = 32;       // tokens per block
-  int32_t max_slots = 1;         // slots are 0..max_slots-1
-  int32_t max_step_tokens = 1;   // tokens of one step
-  int32_t max_step_images = 1;   // EncodeJobs of one step
+  int32_t num_blocks = 0;           // KV blocks
+  int32_t block_size = 32;          // tokens per block
+  int32_t max_slots = 1;            // slots are 0..max_slots-1
+  int32_t max_step_tokens = 1;      // tokens of one step
+  int32_t max_step_images = 1;      // EncodeJobs of one step
   int32_t max_steps_in_flight = 1;  // 1 on CPU, 2 on CUDA
-  int32_t image_tokens = 0;      // rows of V per image
+  int32_t image_tokens = 0;         // rows of V per image
   int32_t num_experts = 0;
   int32_t num_vision_layers = 0;  // layers of a whole EncodeJob
 };

@@ -14,9 +14,9 @@ struct SamplingParams {
   // 0 is greedy (the largest logit; the lowest id among equals). Front ends map anything below 1e-5
   // to 0. Range [0, 2].
   float temperature = 0.0f;
-  int32_t top_k = 0;     // keep the k largest; 0 keeps all
-  float top_p = 1.0f;    // keep the smallest set whose probability reaches it; (0, 1]
-  float min_p = 0.0f;    // keep p >= min_p * max p; [0, 1]
+  int32_t top_k = 0;   // keep the k largest; 0 keeps all
+  float top_p = 1.0f;  // keep the smallest set whose probability reaches it; (0, 1]
+  float min_p = 0.0f;  // keep p >= min_p * max p; [0, 1]
   // Draws come from a counter-based generator of (seed, sequence index, position), so they do not
   // depend on batch mates.
   uint64_t seed = 0;

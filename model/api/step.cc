@@ -21,13 +21,20 @@ void StepInput::Clear() {
 
 const char* StageName(Stage stage) {
   switch (stage) {
-    case Stage::kClip: return "clip";
-    case Stage::kProjector: return "projector";
-    case Stage::kRouter: return "router";
-    case Stage::kExperts: return "experts";
-    case Stage::kPrefill: return "prefill";
-    case Stage::kDecode: return "decode";
-    case Stage::kSample: return "sample";
+    case Stage::kClip:
+      return "clip";
+    case Stage::kProjector:
+      return "projector";
+    case Stage::kRouter:
+      return "router";
+    case Stage::kExperts:
+      return "experts";
+    case Stage::kPrefill:
+      return "prefill";
+    case Stage::kDecode:
+      return "decode";
+    case Stage::kSample:
+      return "sample";
   }
   return "unknown";
 }

@@ -3,17 +3,17 @@
 // `model/runtime`.
 //
 // A *sequence* holds a *slot* from its first step to its last. A new slot arrives in full
-// (SlotStart); later steps carry only deltas. A step computes *spans*: runs of consecutive positions
-// of one slot. There is no prefill and no decode: a span of 577 positions and a span of one differ
-// in length only. Keys and values go to the paged cache: position p of a slot lives in block
-// block_table[p / block_size], offset p % block_size.
+// (SlotStart); later steps carry only deltas. A step computes *spans*: runs of consecutive
+// positions of one slot. There is no prefill and no decode: a span of 577 positions and a span of
+// one differ in length only. Keys and values go to the paged cache: position p of a slot lives in
+// block block_table[p / block_size], offset p % block_size.
 //
 // Images. An EncodeJob runs the vision tower and the projector (features F of an image); a RouteJob
-// turns F and the prompt's text into the visual tokens V of one slot and image. Either may finish in
-// a later step than the one that brought it: a job is done when a StepOutput names it. The scheduler
-// puts visual positions into a span only when their RouteJob is done. V stays with the runtime until
-// `released_visuals` names it or the slot is retired; F until `evicted_images` names it. The runtime
-// decides nothing.
+// turns F and the prompt's text into the visual tokens V of one slot and image. Either may finish
+// in a later step than the one that brought it: a job is done when a StepOutput names it. The
+// scheduler puts visual positions into a span only when their RouteJob is done. V stays with the
+// runtime until `released_visuals` names it or the slot is retired; F until `evicted_images` names
+// it. The runtime decides nothing.
 //
 // Example, two sequences, block_size 32. Slot 0 decodes its token at position 640 (its id is what
 // the slot sampled in the step before, still on the device); slot 1 begins: 40 text tokens.
@@ -104,7 +104,7 @@ struct LogitsRow {
   int32_t span_idx = 0;  // into StepInput::spans
   int32_t row = 0;       // within the span
   LogitsUse use = LogitsUse::kSample;
-  TokenId target = -1;   // kScore only
+  TokenId target = -1;  // kScore only
 };
 
 // Layers [first_layer, first_layer + num_layers) of the vision tower for one image; the job that
@@ -121,8 +121,8 @@ enum class RoutingSource {
   kZeros,    // V is all zeros (what the reference does to the second and later images)
 };
 
-// Makes V of one image for one slot. REQUIRES: the image's features are there or its EncodeJob is in
-// this step or in flight.
+// Makes V of one image for one slot. REQUIRES: the image's features are there or its EncodeJob is
+// in this step or in flight.
 struct RouteJob {
   SlotId slot = -1;
   int32_t image_idx = 0;  // among the slot's images
@@ -179,8 +179,8 @@ struct TokenLogprob {
 struct RowResult {
   SlotId slot = -1;
   LogitsUse use = LogitsUse::kSample;
-  TokenId token = -1;           // kSample: drawn; kScore: the target
-  float logprob = 0.0f;         // valid when asked for (num_logprobs >= 0, or kScore)
+  TokenId token = -1;             // kSample: drawn; kScore: the target
+  float logprob = 0.0f;           // valid when asked for (num_logprobs >= 0, or kScore)
   std::vector<TokenLogprob> top;  // the num_logprobs largest
 };
 
