@@ -13,7 +13,14 @@
 // in a later step than the one that brought it: a job is done when a StepOutput names it. The
 // scheduler puts visual positions into a span only when their RouteJob is done. V stays with the
 // runtime until `released_visuals` names it or the slot is retired; F until `evicted_images` names
-// it. The runtime decides nothing.
+// it. Retiring a slot drops its unfinished RouteJobs, evicting an image its unfinished EncodeJob;
+// from that step on no StepOutput names them. Evicting what is not there does nothing. A step that
+// computes nothing while jobs are unfinished waits until one of them is done. The runtime decides
+// nothing.
+//
+// Failure. The bookkeeping lists of a failed step (StepOutput::status) count as applied; its jobs
+// and spans are lost, those of other steps are not. Its slots are only ever retired afterwards,
+// although a step that was already in flight may still name them; what they yield is ignored.
 //
 // Example, two sequences, block_size 32. Slot 0 decodes its token at position 640 (its id is what
 // the slot sampled in the step before, still on the device); slot 1 begins: 40 text tokens.
@@ -121,8 +128,9 @@ enum class RoutingSource {
   kZeros,    // V is all zeros (what the reference does to the second and later images)
 };
 
-// Makes V of one image for one slot. REQUIRES: the image's features are there or its EncodeJob is
-// in this step or in flight.
+// Makes V of one image for one slot. REQUIRES (except kZeros, which reads no features and comes
+// without an EncodeJob): the image's features are there or its EncodeJob is in this step or in
+// flight.
 struct RouteJob {
   SlotId slot = -1;
   int32_t image_idx = 0;  // among the slot's images
