@@ -1,0 +1,174 @@
+// Frontend: everything between a protocol and the engine. A protocol parses bytes into a
+// GenerateSpec, authenticates the caller and submits; the front end validates, admits, prepares
+// (images, tokens), hands a Request to the engine, turns the engine's tokens into text and delivers
+// it through the ResponseStream. Whatever happens, each stream gets exactly one End.
+//
+//   Frontend frontend(options, {&tokenizer, &chat_template, &image_processor}, &Clock::Real());
+//   Engine engine(engine_options, &executor, frontend.event_sink(), &Clock::Real());
+//   frontend.Start(EngineClientOf(engine));
+//   ... warm up ...  frontend.lifecycle().Set(ServerState::kReady);
+//   ... SIGTERM ...  frontend.Drain(timeout);  // lifecycle DRAINING, waits
+//   engine.Stop();  frontend.Stop();
+//
+// Ownership: borrows the engine, the tokenizer and the processors, which outlive Stop(). Owns its
+// threads: the preprocess pool, one output thread, one timer thread (deadlines, stalled readers).
+// Thread-safe. No lock is held while a callback, the engine or a stream's `ready` runs.
+#ifndef PARROT_SERVER_FRONTEND_FRONTEND_H_
+#define PARROT_SERVER_FRONTEND_FRONTEND_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "model/api/model_config.h"
+#include "scheduler/engine.h"
+#include "scheduler/event.h"
+#include "scheduler/request.h"
+#include "server/frontend/answer.h"
+#include "server/frontend/generate_spec.h"
+#include "server/frontend/identity.h"
+#include "server/frontend/lifecycle.h"
+#include "server/frontend/limits.h"
+#include "server/frontend/metrics.h"
+#include "server/frontend/response_stream.h"
+
+namespace parrot {
+
+class ChatTemplate;
+class ClipImageProcessor;
+class Tokenizer;
+
+// What the front end asks of whoever runs requests: an Engine now, a dispatcher over several later.
+struct EngineClient {
+  std::function<absl::Status(std::shared_ptr<const Request>)> add;
+  std::function<void(RequestKey)> cancel;
+  std::function<EngineLoad()> load;
+};
+// `engine` is borrowed.
+EngineClient EngineClientOf(Engine& engine);
+
+struct FrontendOptions {
+  ModelConfig model;
+  std::vector<std::string> served_names;  // at least one
+  std::string server_version;
+  std::string device;  // "cpu", "cuda"
+  std::string dtype;   // of the computation
+  int64_t num_parameters = 0;
+  std::vector<std::string> languages = {"en", "zh", "pt", "ar", "tr", "ru"};
+  RequestLimits limits;
+  CapacityLimits capacity;
+  int32_t max_num_seqs = 8;  // the engine's, for estimates
+  int32_t max_engine_queue = 32;
+  int32_t block_size = 0;  // tokens per KV block, and how many: for metrics
+  int32_t num_blocks = 0;
+  uint64_t default_seed = 0;
+};
+
+// Borrowed; immutable or thread-safe.
+struct FrontendModels {
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;
+  const ClipImageProcessor* image_processor = nullptr;
+};
+
+struct ModelInfo {
+  std::string model;  // the name asked for, or the first
+  std::vector<std::string> served_names;
+  std::string server_version;
+  std::string model_revision;
+  std::vector<std::string> languages;
+  int32_t image_tokens = 0;
+  int32_t image_size = 0;
+  int32_t num_experts = 0;
+  int32_t vocab_size = 0;
+  int32_t num_layers = 0;
+  int32_t hidden_size = 0;
+  int64_t num_parameters = 0;
+  std::string dtype;
+  std::string device;
+  RequestLimits limits;
+  std::vector<std::string> unsupported_options;
+};
+
+struct TokenizeResult {
+  std::string model;
+  std::vector<TokenId> token_ids;
+};
+
+struct CountTokensResult {
+  std::string model;
+  Usage usage;
+  int32_t max_model_len = 0;
+};
+
+class Frontend {
+ public:
+  Frontend(const FrontendOptions& options, const FrontendModels& models, Clock* clock);
+  // Stops. REQUIRES: no call of a protocol is in progress, no stream's callback will run.
+  ~Frontend();
+  Frontend(const Frontend&) = delete;
+  Frontend& operator=(const Frontend&) = delete;
+
+  // The sink to build the engine with.
+  EventSink* event_sink();
+  // Starts the threads. Call once, before traffic.
+  void Start(EngineClient engine);
+  // Ends what is left with UNAVAILABLE and joins the threads. The engine must have stopped or
+  // delivered its last event. Idempotent.
+  void Stop();
+
+  // -- Calls
+  // --------------------------------------------------------------------------------------- Never
+  // blocks and always succeeds: the outcome, refusals included, arrives at `stream`, perhaps before
+  // this returns. stream->request_id() is set from the start. The key names the call to Cancel.
+  // Kind kRoute yields Accepted, OutputFinished with `routing`, End.
+  RequestKey Submit(GenerateSpec spec,
+                    const Identity& identity,
+                    std::shared_ptr<ResponseStream> stream);
+  // The client has gone (or cancelled): frees the request in whatever stage, the engine's part
+  // within one step, and detaches the stream's reader. Unknown and finished keys are ignored.
+  void Cancel(RequestKey key);
+  // Without images or the engine; on the caller's thread, milliseconds at most.
+  absl::StatusOr<TokenizeResult> Tokenize(const std::optional<std::string>& model,
+                                          std::string_view text) const;
+  // Fields as in GenerateSpec; options other than messages, prefix, placement and model are
+  // ignored.
+  absl::StatusOr<CountTokensResult> CountTokens(GenerateSpec spec) const;
+  absl::StatusOr<ModelInfo> GetModelInfo(const std::optional<std::string>& model) const;
+  // A request that a protocol refused before it could Submit (oversized, unparsable, unknown
+  // caller): counts it in parrot_rejected_total.
+  void CountRejected(const absl::Status& status);
+
+  // -- State
+  // ---------------------------------------------------------------------------------------
+  Lifecycle& lifecycle();
+  Metrics& metrics();
+  EngineLoad load() const;  // empty before Start
+  // DRAINING, then waits until no request lives, `timeout` at most; what is left then ends with
+  // UNAVAILABLE. True if nothing was left.
+  bool Drain(absl::Duration timeout);
+  // Requests not yet ended and not yet given back by the engine; bytes of images they hold.
+  int32_t live_requests() const;
+  int64_t image_bytes() const;
+  // Waits until live_requests() is 0. For drain and tests.
+  bool WaitUntilIdle(absl::Duration timeout);
+  // Ends what has passed its deadline and aborts stalled readers; the timer thread does it several
+  // times a second while requests live. Public for tests with a fake clock.
+  void CheckTimers();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_SERVER_FRONTEND_FRONTEND_H_
