@@ -21,12 +21,11 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/api/model_config.h"
-#include "model/weights/safetensors_file.h"
 #include "model/weights/tensor_specs.h"
+#include "model/weights/weight_files.h"
 #include "model/weights/weight_source.h"
 
 namespace parrot {
@@ -50,22 +49,17 @@ class Checkpoint : public WeightSource {
   const std::vector<std::string>& notes() const { return notes_; }
   // Bytes of the weights by kind of number ("bfloat16" -> 16695652352), as stored.
   const std::map<std::string, int64_t>& bytes_by_dtype() const { return bytes_by_dtype_; }
-  int num_files() const { return static_cast<int>(files_.size()); }
+  int num_files() const { return static_cast<int>(weights_.files.size()); }
 
  private:
-  struct Location {
-    int file_idx = 0;
-    const SafetensorsTensor* tensor = nullptr;  // owned by the file
-  };
-
   Checkpoint() = default;
   absl::Status CheckTensors();
-  absl::Status CheckTensor(const TensorSpec& spec, const Location& location) const;
-  void SummarizeDtypes();
+  absl::Status CheckTensor(const TensorSpec& spec) const;
+  void SummarizeDtypes(bool dtype_stated);
 
   ModelConfig config_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
-  absl::flat_hash_map<std::string, Location> locations_;
+  bool has_vision_config_ = false;
+  WeightFiles weights_;
   std::vector<TensorSpec> tensors_;
   std::vector<std::string> notes_;
   std::map<std::string, int64_t> bytes_by_dtype_;
