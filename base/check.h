@@ -27,10 +27,13 @@ struct Voidify {
 
 }  // namespace parrot::internal
 
+// The caller streams its message into the macro, so it cannot be wrapped in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define PARROT_CHECK(condition)                 \
   (condition) ? static_cast<void>(0)            \
               : ::parrot::internal::Voidify() & \
                     ::parrot::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
+// NOLINTEND(bugprone-macro-parentheses)
 
 #ifdef NDEBUG
 #define PARROT_DCHECK(condition) PARROT_CHECK(true || (condition))
