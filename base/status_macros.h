@@ -10,6 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+// `lhs` is a declaration and the pasted names are identifiers: neither can stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define RETURN_IF_ERROR(expr)                                       \
   do {                                                              \
     if (absl::Status parrot_status = (expr); !parrot_status.ok()) { \
@@ -29,5 +31,6 @@
     return std::move(statusor).status();                  \
   }                                                       \
   lhs = *std::move(statusor)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // PARROT_BASE_STATUS_MACROS_H_
