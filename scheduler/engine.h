@@ -25,31 +25,40 @@
 
 namespace parrot {
 
+// Values above the executor's capacity are cut to it.
 struct EngineOptions {
-  int32_t max_num_seqs = 8;             // sequences that run at once; <= executor's max_slots
+  int32_t max_num_seqs = 8;               // sequences that run at once; <= executor's max_slots
   int32_t max_num_batched_tokens = 1024;  // positions of one step; <= executor's max_step_tokens
-  int32_t max_images_per_step = 1;      // <= executor's max_step_images
-  int32_t max_model_len = 2048;         // prompt + completion
-  int32_t max_queue_size = 32;          // requests that wait
+  int32_t max_images_per_step = 1;        // <= executor's max_step_images
+  int32_t max_model_len = 2048;           // prompt + completion
+  int32_t max_queue_size =
+      32;  // requests that wait for a place; those that start at once are extra
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
+  // The executor counts as dead after so many failed steps without a good one between them. One
+  // UNAVAILABLE is enough.
+  int32_t max_consecutive_failed_steps = 3;
 };
 
 // A snapshot for admission, metrics and GetLoad; published after every step.
 struct EngineLoad {
   int32_t num_waiting = 0;
   int32_t num_running = 0;
-  int64_t num_waiting_tokens = 0;   // prompt tokens of waiting requests
+  int64_t num_waiting_tokens = 0;      // prompt tokens of waiting requests
+  int64_t num_outstanding_tokens = 0;  // prompt and max_tokens of all live requests
   int32_t num_blocks_total = 0;
   int32_t num_blocks_used = 0;
   int64_t num_steps = 0;
+  int64_t num_failed_steps = 0;
   int64_t num_preemptions = 0;
-  int64_t num_prompt_tokens = 0;      // computed since the start
-  int64_t num_generated_tokens = 0;   // since the start
+  int64_t num_prompt_tokens = 0;     // computed since the start
+  int64_t num_generated_tokens = 0;  // since the start
   int32_t last_step_tokens = 0;
   absl::Time last_step_end = absl::InfinitePast();  // of the last finished step
   bool step_in_flight = false;
   absl::Time oldest_step_start = absl::InfinitePast();  // valid when step_in_flight
-  absl::Status health;                // not OK: the executor is dead
+  // The worker's own words on its last failed step, for the operator's log and no one else.
+  absl::Status last_failure;
+  absl::Status health;  // not OK: the executor is dead
 };
 
 class Engine {
@@ -63,18 +72,20 @@ class Engine {
 
   // Starts the engine thread.
   void Start();
-  // Fails what is left with UNAVAILABLE, waits for the step in flight and joins. Idempotent.
+  // Fails what is left with UNAVAILABLE, waits for the steps in flight and joins. Idempotent.
+  // Without Start(): REQUIRES that the executor has finished every step.
   void Stop();
 
   // Thread-safe; never blocks. INVALID_ARGUMENT for what cannot fit even an empty cache,
-  // RESOURCE_EXHAUSTED with retry_after when the queue is full, UNAVAILABLE once draining or dead.
-  // When OK, the sink gets exactly one FinishEvent per sequence.
+  // UNIMPLEMENTED for num_sequences > 1, RESOURCE_EXHAUSTED with retry_after when the queue is
+  // full, UNAVAILABLE once draining, stopped or dead. When OK, the sink gets exactly one
+  // FinishEvent per sequence.
   [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
   // Thread-safe; never blocks. Unknown or finished keys are ignored. The sink still gets the
   // FinishEvent (kCancelled, or what happened first).
   void Cancel(RequestKey key);
   // Thread-safe. No request is accepted from now on; `done` runs on the engine thread once the last
-  // one has finished (at once if none runs).
+  // one's FinishEvent is delivered (on the caller's if the engine is stopped).
   void Drain(std::function<void()> done);
   // Thread-safe.
   EngineLoad load() const;

@@ -15,7 +15,7 @@
 namespace parrot {
 
 enum class FinishReason {
-  kStop,       // a stop token; it was not counted as output
+  kStop,       // a stop token; it was not counted as output. kRoute: all images are routed
   kLength,     // max_tokens
   kCancelled,  // Engine::Cancel
   kDeadline,   // Request::deadline passed
@@ -23,7 +23,8 @@ enum class FinishReason {
 };
 const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", ...
 
-// Expert weights of one image, [num_experts], sum 1. Before the first token.
+// Expert weights of one image, [num_experts], sum 1. Before the first token. None for an image that
+// is not routed (kZeros, or a model without experts).
 struct RoutingEvent {
   RequestKey key = 0;
   int32_t image_idx = 0;
@@ -50,8 +51,8 @@ struct FinishEvent {
   RequestKey key = 0;
   int32_t sequence_idx = 0;
   FinishReason reason = FinishReason::kError;
-  TokenId stop_token = -1;          // kStop: which one
-  absl::Status status;              // kError: why (INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE)
+  TokenId stop_token = -1;            // kStop: which one
+  absl::Status status;                // kError: why (INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE)
   int32_t num_completion_tokens = 0;  // TokenEvents sent for this sequence
   int32_t num_cached_tokens = 0;      // prompt tokens whose KV was reused
   RequestTimes times;

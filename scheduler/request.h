@@ -41,19 +41,21 @@ struct Request {
 
   // The prompt, visual tokens expanded: kVisualToken at each position of an image.
   std::vector<TokenId> token_ids;
-  std::vector<PlacedImage> images;     // by position
-  std::vector<TokenId> text_ids;       // all text tokens in order: what the router reads
+  std::vector<PlacedImage> images;  // by position
+  std::vector<TokenId> text_ids;    // all text tokens in order: what the router reads
 
   SamplingParams sampling;
-  int32_t num_sequences = 1;           // n
-  int32_t max_tokens = 0;              // generated tokens per sequence; >= 1 for kGenerate
+  int32_t num_sequences = 1;  // n
+  int32_t max_tokens = 0;     // generated tokens per sequence; >= 1 for kGenerate
   int32_t min_tokens = 0;
   bool ignore_eos = false;
-  std::vector<TokenId> stop_token_ids;  // sorted; the model's own eos ids included
+  // Sorted; the model's own eos ids included unless ignore_eos. Those drawn before min_tokens are
+  // ordinary tokens.
+  std::vector<TokenId> stop_token_ids;
 
   absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
-  int32_t priority = 0;                // 0..9, larger is more urgent
+  int32_t priority = 0;  // 0..9, larger is more urgent
 
   int32_t num_prompt_tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t num_image_tokens() const {

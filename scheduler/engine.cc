@@ -1,0 +1,259 @@
+#include "scheduler/engine.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/check.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "base/thread_checker.h"
+#include "scheduler/engine_inbox.h"
+#include "scheduler/request_limits.h"
+#include "scheduler/scheduler.h"
+
+namespace parrot {
+namespace {
+
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
+SchedulerOptions SchedulerOptionsOf(const EngineOptions& options) {
+  return {.max_num_seqs = options.max_num_seqs,
+          .max_num_batched_tokens = options.max_num_batched_tokens,
+          .max_images_per_step = options.max_images_per_step,
+          .queue_timeout = options.queue_timeout};
+}
+
+RequestLimits LimitsOf(const EngineOptions& options, const ExecutorCapacity& capacity) {
+  return {.max_model_len = options.max_model_len,
+          .num_blocks = capacity.num_blocks,
+          .block_size = capacity.block_size,
+          .image_tokens = capacity.image_tokens,
+          .num_experts = capacity.num_experts};
+}
+
+int32_t NumTokens(const StepInput& input) {
+  int32_t count = 0;
+  for (const Span& span : input.spans) count += span.num_tokens;
+  return count;
+}
+
+absl::Status DeadStatus() {
+  return ErrorStatus(absl::StatusCode::kUnavailable,
+                     "the worker is not available",
+                     {.reason = "WORKER_UNAVAILABLE", .retry_after = kRetryAfter});
+}
+
+absl::Status StoppedStatus() {
+  return ErrorStatus(absl::StatusCode::kUnavailable,
+                     "the server is shutting down",
+                     {.reason = "DRAINING", .retry_after = kRetryAfter});
+}
+
+}  // namespace
+
+// Confined to the engine thread but for the members named so.
+class Engine::Impl {
+ public:
+  Impl(const EngineOptions& options, ModelExecutor* executor, EventSink* sink, Clock* clock)
+      : options_(options),
+        executor_(*executor),
+        sink_(*sink),
+        clock_(*clock),
+        limits_(LimitsOf(options, executor->capacity())),
+        inbox_(options.max_queue_size,
+               std::min(options.max_num_seqs, executor->capacity().max_slots)),
+        scheduler_(SchedulerOptionsOf(options), executor->capacity()) {
+    load_.num_blocks_total = executor->capacity().num_blocks;
+    inbox_.Publish(load_, {});
+    free_buffers_.reserve(executor->capacity().max_steps_in_flight);
+  }
+
+  // Thread-safe.
+  absl::Status Add(std::shared_ptr<const Request> request) {
+    RETURN_IF_ERROR(CheckRequest(*request, limits_));
+    return inbox_.AddRequest(std::move(request));
+  }
+  EngineInbox& inbox() { return inbox_; }  // thread-safe
+
+  void Start() {
+    PARROT_CHECK(!thread_.joinable() && !stopped_);
+    thread_ = std::thread([this] { ThreadMain(); });
+  }
+
+  bool RunOnce() {
+    PARROT_CHECK(!thread_.joinable());
+    return Turn();
+  }
+
+  void Stop() {
+    if (stopped_) return;
+    stopped_ = true;
+    inbox_.Stop();
+    if (thread_.joinable()) {
+      thread_.join();
+      return;
+    }
+    Turn();
+    PARROT_CHECK(num_in_flight_ == 0) << "finish the executor's steps before stopping the engine";
+    inbox_.MarkStopped();
+  }
+
+ private:
+  void ThreadMain();
+  // Takes the inbox, handles it, submits what there is room for, publishes and delivers.
+  bool Turn();
+  void TakeResult(StepResult result, absl::Time now);
+  void CountFailure(const StepInput& input, const absl::Status& status);
+  bool SubmitSteps(absl::Time now);
+  void Publish();
+  StepResult TakeBuffers();
+
+  const EngineOptions options_;
+  ModelExecutor& executor_;
+  EventSink& sink_;
+  Clock& clock_;
+  const RequestLimits limits_;
+  EngineInbox inbox_;
+
+  Scheduler scheduler_;
+  EngineLoad load_;
+  EngineInbox::Batch batch_;
+  std::vector<EngineEvent> events_;
+  std::vector<RequestKey> finished_;
+  std::vector<StepResult> free_buffers_;
+  int32_t num_in_flight_ = 0;
+  int32_t num_failed_in_a_row_ = 0;
+
+  ThreadChecker thread_checker_;
+  bool stopped_ = false;  // of the thread that owns the engine
+  std::thread thread_;    // last: it uses everything above
+};
+
+void Engine::Impl::ThreadMain() {
+  while (true) {
+    Turn();
+    if (batch_.stopping) break;
+    const absl::Time wake_up = scheduler_.next_expiry();
+    inbox_.Wait(wake_up == absl::InfiniteFuture() ? absl::InfiniteDuration()
+                                                  : wake_up - clock_.Now());
+  }
+  while (num_in_flight_ > 0) {
+    inbox_.WaitForResult();
+    Turn();
+  }
+  inbox_.MarkStopped();
+}
+
+bool Engine::Impl::Turn() {
+  PARROT_CHECK(thread_checker_.CalledOnValidThread());
+  batch_.Clear();
+  inbox_.Take(&batch_);
+  const absl::Time now = clock_.Now();
+  events_.clear();
+  for (StepResult& result : batch_.results) TakeResult(std::move(result), now);
+  for (auto& request : batch_.requests) scheduler_.Add(std::move(request), now);
+  for (const RequestKey key : batch_.cancels) scheduler_.Cancel(key, now, &events_);
+  scheduler_.Expire(now, &events_);
+  if (!load_.health.ok()) scheduler_.FailAll(load_.health, now, &events_);
+  if (batch_.stopping) scheduler_.FailAll(StoppedStatus(), now, &events_);
+  const bool submitted = load_.health.ok() && !batch_.stopping && SubmitSteps(now);
+
+  Publish();
+  const bool delivered = !events_.empty();
+  if (delivered) sink_.OnEvents(events_);
+  const std::vector<std::function<void()>> drained = inbox_.TakeDrained();
+  for (const std::function<void()>& done : drained) done();
+  return submitted || delivered || !batch_.empty() || !drained.empty();
+}
+
+void Engine::Impl::TakeResult(StepResult result, absl::Time now) {
+  --num_in_flight_;
+  scheduler_.Update(*result.input, result.output.get(), now, &events_);
+  ++load_.num_steps;
+  load_.last_step_tokens = NumTokens(*result.input);
+  load_.last_step_end = now;
+  load_.oldest_step_start = now;  // the next one in flight starts when this one ends
+  CountFailure(*result.input, result.output->status);
+  // At once: the step holds the pixels of the images it encoded.
+  result.input->Clear();
+  free_buffers_.push_back(std::move(result));
+}
+
+void Engine::Impl::CountFailure(const StepInput& input, const absl::Status& status) {
+  if (status.ok()) {
+    // A step that only tells of freed slots proves nothing.
+    if (!input.spans.empty() || !input.route_jobs.empty()) num_failed_in_a_row_ = 0;
+    return;
+  }
+  ++load_.num_failed_steps;
+  load_.last_failure = status;
+  ++num_failed_in_a_row_;
+  if (absl::IsUnavailable(status) ||
+      num_failed_in_a_row_ >= options_.max_consecutive_failed_steps) {
+    load_.health = DeadStatus();
+  }
+}
+
+bool Engine::Impl::SubmitSteps(absl::Time now) {
+  bool submitted = false;
+  while (num_in_flight_ < executor_.capacity().max_steps_in_flight) {
+    StepResult buffers = TakeBuffers();
+    if (!scheduler_.Schedule(now, buffers.input.get())) {
+      free_buffers_.push_back(std::move(buffers));
+      break;
+    }
+    if (num_in_flight_ == 0) load_.oldest_step_start = now;
+    ++num_in_flight_;
+    submitted = true;
+    executor_.Submit(std::move(buffers),
+                     [this](StepResult result) { inbox_.PostResult(std::move(result)); });
+  }
+  return submitted;
+}
+
+StepResult Engine::Impl::TakeBuffers() {
+  if (free_buffers_.empty()) {
+    return {std::make_unique<StepInput>(), std::make_unique<StepOutput>()};
+  }
+  StepResult buffers = std::move(free_buffers_.back());
+  free_buffers_.pop_back();
+  return buffers;
+}
+
+void Engine::Impl::Publish() {
+  load_.num_waiting = scheduler_.num_waiting();
+  load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
+  load_.num_running = scheduler_.num_running();
+  load_.num_blocks_used = scheduler_.blocks().num_used();
+  load_.num_preemptions = scheduler_.totals().num_preemptions;
+  load_.num_prompt_tokens = scheduler_.totals().num_prompt_tokens;
+  load_.num_generated_tokens = scheduler_.totals().num_generated_tokens;
+  load_.step_in_flight = num_in_flight_ > 0;
+  finished_.clear();
+  for (const EngineEvent& event : events_) {
+    const auto* finish = std::get_if<FinishEvent>(&event);
+    if (finish != nullptr) finished_.push_back(finish->key);
+  }
+  inbox_.Publish(load_, finished_);
+}
+
+Engine::Engine(const EngineOptions& options, ModelExecutor* executor, EventSink* sink, Clock* clock)
+    : impl_(std::make_unique<Impl>(options, executor, sink, clock)) {}
+
+Engine::~Engine() { impl_->Stop(); }
+
+void Engine::Start() { impl_->Start(); }
+void Engine::Stop() { impl_->Stop(); }
+bool Engine::RunOnce() { return impl_->RunOnce(); }
+
+absl::Status Engine::Add(std::shared_ptr<const Request> request) {
+  return impl_->Add(std::move(request));
+}
+void Engine::Cancel(RequestKey key) { impl_->inbox().Cancel(key); }
+void Engine::Drain(std::function<void()> done) { impl_->inbox().Drain(std::move(done)); }
+EngineLoad Engine::load() const { return impl_->inbox().load(); }
+
+}  // namespace parrot

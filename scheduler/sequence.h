@@ -1,0 +1,151 @@
+// Sequence: the mutable half of a Request, one generation. It holds what the scheduler knows of it:
+// tokens, progress, blocks, slot, images, times. It decides nothing.
+//
+// Progress. There is no prefill and no decode. Of num_tokens() known tokens (prompt and generated)
+// num_computed_tokens() have their keys and values committed and num_inflight_tokens() more are in
+// submitted steps; next_position() follows them. A sequence whose next token is being sampled by a
+// step in flight may run one position beyond the tokens known here: the worker has the id.
+//
+//   num_tokens                 5   p p p p p          (prompt of 5)
+//   after Submit of [0, 5)         next_position 5, one sample in flight
+//   second step in flight          position 5 with TokenSource::kSampledOnDevice
+//   after Commit of the first      num_computed 5, num_tokens 6
+//
+// States: kWaiting -> kRunning -> kRetiring -> kReleased, and kWaiting -> kReleased. Retiring: its
+// FinishEvent is out and it is never scheduled again, but a step in flight may still use its
+// blocks. MoveTo CHECKs that a transition is one of these.
+//
+// Confined to the engine thread. Steady decode steps allocate nothing: generated tokens are
+// reserved at the start.
+#ifndef PARROT_SCHEDULER_SEQUENCE_H_
+#define PARROT_SCHEDULER_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "model/api/step.h"
+#include "model/api/token.h"
+#include "scheduler/block_table.h"
+#include "scheduler/event.h"
+#include "scheduler/request.h"
+
+namespace parrot {
+
+enum class SequenceState { kWaiting, kRunning, kRetiring, kReleased };
+const char* SequenceStateName(SequenceState state);
+
+// Where the visual tokens of one placed image are.
+enum class VisualState {
+  kAbsent,    // no RouteJob yet
+  kRouting,   // RouteJob submitted
+  kReady,     // the worker holds them
+  kConsumed,  // every position is computed; the worker may drop them
+};
+
+struct VisualProgress {
+  VisualState state = VisualState::kAbsent;
+  uint64_t route_step = 0;  // step that brought the RouteJob
+};
+
+class Sequence {
+ public:
+  // `now`: when the engine took it; counts towards the queue time limit.
+  Sequence(std::shared_ptr<const Request> request, int32_t sequence_idx, absl::Time now);
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  const Request& request() const { return *request_; }
+  RequestKey key() const { return request_->key; }
+  int32_t sequence_idx() const { return sequence_idx_; }
+  absl::Time queued_at() const { return queued_at_; }
+
+  SequenceState state() const { return state_; }
+  static bool CanMove(SequenceState from, SequenceState to);
+  void MoveTo(SequenceState state);
+
+  // Tokens. Positions count prompt and generated tokens alike.
+  int32_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  int32_t num_tokens() const { return num_prompt_tokens_ + num_generated_tokens(); }
+  int32_t num_generated_tokens() const { return static_cast<int32_t>(generated_.size()); }
+  int32_t num_computed_tokens() const { return num_computed_tokens_; }
+  int32_t num_inflight_tokens() const { return num_inflight_tokens_; }
+  int32_t next_position() const { return num_computed_tokens_ + num_inflight_tokens_; }
+  // Positions the worker has a token for, the one that a step in flight samples included.
+  int32_t num_device_tokens() const { return num_tokens() + num_inflight_samples_; }
+  // Positions that its whole life can compute: the last sampled token is never computed.
+  int64_t max_positions() const;
+  bool in_decode() const { return next_position() >= num_prompt_tokens_; }
+  // True when a step may still sample: those in flight leave room below max_tokens.
+  bool may_sample() const {
+    return num_generated_tokens() + num_inflight_samples_ < request_->max_tokens;
+  }
+  // REQUIRES: position < num_tokens().
+  TokenId token(int32_t position) const {
+    return position < num_prompt_tokens_ ? request_->token_ids[position]
+                                         : generated_[position - num_prompt_tokens_];
+  }
+  // Appends tokens [begin, begin + count) to `ids`.
+  void CopyTokens(int32_t begin, int32_t count, std::vector<TokenId>* ids) const;
+
+  // `count` positions from next_position() on are in step `step_id`; `samples`: it also draws the
+  // next token.
+  void SubmitTokens(int32_t count, bool samples);
+  // The oldest submitted `count` positions are done.
+  void CommitTokens(int32_t count);
+  // The oldest sample in flight came back as `token` and becomes part of the sequence.
+  void AppendSample(TokenId token);
+
+  // Device resources.
+  SlotId slot() const { return slot_; }
+  void set_slot(SlotId slot) { slot_ = slot; }
+  // True once a SlotStart is out: the worker knows the slot.
+  bool started() const { return started_; }
+  void set_started() { started_ = true; }
+  BlockTable& blocks() { return blocks_; }
+  const BlockTable& blocks() const { return blocks_; }
+  // The youngest step that names the slot; its blocks are not free before that step is done.
+  uint64_t last_step() const { return last_step_; }
+  void set_last_step(uint64_t step_id) { last_step_ = step_id; }
+
+  std::vector<VisualProgress>& visuals() { return visuals_; }
+  const std::vector<VisualProgress>& visuals() const { return visuals_; }
+  // The first position at or after next_position() whose visual tokens are not there yet, or
+  // num_prompt_tokens().
+  int32_t visual_limit() const;
+  bool all_visuals_routed() const;
+
+  // Times. Set once each; the first call counts.
+  void MarkFirstStep(absl::Time now);
+  void MarkToken(absl::Time now);
+  StageTimes& stages() { return stages_; }
+  RequestTimes Times(absl::Time now) const;
+
+ private:
+  const std::shared_ptr<const Request> request_;  // shared with the call that made it
+  const int32_t sequence_idx_;
+  const absl::Time queued_at_;
+  const int32_t num_prompt_tokens_;
+
+  SequenceState state_ = SequenceState::kWaiting;
+  std::vector<TokenId> generated_;
+  int32_t num_computed_tokens_ = 0;
+  int32_t num_inflight_tokens_ = 0;
+  int32_t num_inflight_samples_ = 0;
+
+  SlotId slot_ = -1;
+  bool started_ = false;
+  BlockTable blocks_;
+  uint64_t last_step_ = 0;
+  std::vector<VisualProgress> visuals_;  // by image_idx
+
+  absl::Time first_step_at_ = absl::InfiniteFuture();
+  absl::Time first_token_at_ = absl::InfiniteFuture();
+  absl::Time last_token_at_ = absl::InfinitePast();
+  StageTimes stages_;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_SCHEDULER_SEQUENCE_H_

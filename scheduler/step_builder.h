@@ -1,0 +1,67 @@
+// StepBuilder: fills one StepInput under the budgets of a step. The Scheduler decides whom it asks
+// for, and in which order; the builder takes as much of each sequence as the step still has room
+// for, and records on the sequence what it submitted.
+//
+//   builder.Begin(step_id, now, &input);
+//   for (...) builder.AddVisionJobs(sequence);
+//   for (...) builder.AddSpan(sequence);
+//
+// Confined to the engine thread. Steady decode steps allocate nothing once the vectors of the
+// pooled StepInput have grown.
+#ifndef PARROT_SCHEDULER_STEP_BUILDER_H_
+#define PARROT_SCHEDULER_STEP_BUILDER_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "model/api/step.h"
+#include "scheduler/sequence.h"
+#include "scheduler/vision_cache_index.h"
+
+namespace parrot {
+
+struct StepBudget {
+  int32_t max_tokens = 1;         // positions of one step
+  int32_t max_images = 1;         // vision tower passes of one step
+  int32_t num_vision_layers = 0;  // layers of a whole pass
+};
+
+class StepBuilder {
+ public:
+  // Borrows `vision`, which outlives it.
+  StepBuilder(const StepBudget& budget, VisionCacheIndex* vision)
+      : budget_(budget), vision_(*vision) {}
+
+  // Starts step `step_id`. `input` is kept until the next Begin.
+  void Begin(uint64_t step_id, absl::Time now, StepInput* input);
+
+  // Encodes each image of the sequence that nobody has encoded yet, as far as the images budget
+  // goes, and routes those whose features are there or come with this step. An image that another
+  // step is encoding waits for it: were the two jobs in different steps, the failure of the first
+  // would take a second request down.
+  void AddVisionJobs(Sequence* sequence);
+
+  // The sequence's next positions: up to the first whose visual tokens are missing, up to the end,
+  // up to the tokens budget. A span that ends with the last token also samples.
+  void AddSpan(Sequence* sequence);
+
+  int32_t num_tokens_left() const { return num_tokens_left_; }
+
+ private:
+  // The step names the sequence: takes its slot if this is the first.
+  void Touch(Sequence* sequence);
+  void AddRouteJob(Sequence* sequence, int32_t image_idx);
+  void AddVisualSpans(const Sequence& sequence, int32_t begin, int32_t end);
+
+  const StepBudget budget_;
+  VisionCacheIndex& vision_;
+
+  StepInput* input_ = nullptr;
+  absl::Time now_;
+  int32_t num_tokens_left_ = 0;
+  int32_t num_images_left_ = 0;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_SCHEDULER_STEP_BUILDER_H_
