@@ -1,0 +1,38 @@
+#include "client/generate_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_status.h"
+#include "client/call_status.h"
+
+namespace parrot {
+
+GenerateStream::GenerateStream(std::unique_ptr<ResponseStream<v1::GenerateResponse>> stream,
+                               int32_t num_outputs)
+    : stream_(std::move(stream)), num_outputs_(num_outputs) {}
+
+bool GenerateStream::Next(v1::GenerateResponse* event) {
+  if (!stream_->Next(event)) return false;
+  if (event->has_finish()) ++num_finished_;
+  if (event->has_accepted()) request_id_ = event->accepted().request_id();
+  if (request_id_.empty()) request_id_ = stream_->request_id();
+  return true;
+}
+
+absl::Status GenerateStream::Finish() {
+  const absl::Status status = stream_->Finish();
+  if (!status.ok()) {
+    return GetRequestId(status).empty() ? WithRequestId(status, request_id_) : status;
+  }
+  if (num_finished_ == num_outputs_) return status;
+  return WithRequestId(
+      ErrorStatus(
+          absl::StatusCode::kInternal,
+          absl::StrCat(
+              "the stream ended after ", num_finished_, " of ", num_outputs_, " terminal events"),
+          {.reason = "STREAM_INCOMPLETE"}),
+      request_id_);
+}
+
+}  // namespace parrot
