@@ -28,13 +28,13 @@ if(NOT torch_version STREQUAL PARROT_TORCH_VERSION)
                       "minor versions), found ${torch_version}")
 endif()
 
-# SYSTEM: warnings of torch's headers are not ours. Its include folder carries an old
+# Imported targets' includes are SYSTEM: warnings of torch's headers are not ours. Its include folder carries an old
 # google/protobuf and fmt, so a target that links torch::cpu must not see generated protobuf code.
 foreach(lib c10 torch_cpu)
   add_library(torch::${lib} SHARED IMPORTED GLOBAL)
   set_target_properties(torch::${lib} PROPERTIES
     IMPORTED_LOCATION ${torch_root}/lib/lib${lib}.so
-    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
+    INTERFACE_INCLUDE_DIRECTORIES
       "${torch_root}/include;${torch_root}/include/torch/csrc/api/include")
 endforeach()
 add_library(torch::cpu INTERFACE IMPORTED GLOBAL)

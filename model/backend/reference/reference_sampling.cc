@@ -1,0 +1,82 @@
+// Drawing tokens in plain ATen: one row at a time, so that a row's draw never depends on others.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "ATen/TensorOperators.h"
+#include "ATen/ops/argmax.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/full.h"
+#include "ATen/ops/isfinite.h"
+#include "ATen/ops/log_softmax.h"
+#include "ATen/ops/softmax.h"
+#include "ATen/ops/sort.h"
+#include "ATen/ops/stack.h"
+#include "ATen/ops/topk.h"
+#include "ATen/ops/zeros.h"
+#include "model/backend/reference/reference_backend.h"
+
+namespace parrot {
+namespace {
+
+// logits [vocab] fp32 -> [] int64: the first token, from the most likely down, at which the
+// cumulative probability of the kept set exceeds `uniform` of its total.
+at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
+  if (row.temperature == 0.0f) return at::argmax(logits);
+  const int64_t vocab = logits.size(0);
+  // Stable: equal logits keep the order of their ids.
+  const auto [sorted, order] =
+      at::sort(logits / row.temperature, /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  at::Tensor probabilities = at::softmax(sorted.to(at::kDouble), -1);
+  if (row.top_k > 0 && row.top_k < vocab) {
+    probabilities = probabilities.narrow(0, 0, row.top_k);
+    probabilities = probabilities / probabilities.sum();
+  }
+  if (row.top_p < 1.0f) {
+    // Keeps the token that reaches top_p: what stands before it is less than top_p.
+    const at::Tensor before = probabilities.cumsum(0) - probabilities;
+    probabilities = probabilities * (before < row.top_p);
+  }
+  if (row.min_p > 0.0f) {
+    probabilities = probabilities * (probabilities >= probabilities[0] * row.min_p);
+  }
+  const at::Tensor cumulative = probabilities.cumsum(0);
+  const at::Tensor total = cumulative[-1];
+  const at::Tensor below = (cumulative <= total * row.uniform).logical_and(cumulative < total);
+  return order.index_select(0, below.sum().view({1})).view({});
+}
+
+}  // namespace
+
+SampledRows ReferenceBackend::Sample(const at::Tensor& logits,
+                                     std::span<const SampleRow> rows,
+                                     int64_t vocab_size,
+                                     Workspace&) const {
+  const at::Tensor real = logits.narrow(1, 0, std::min(vocab_size, logits.size(1)));
+  SampledRows out;
+  out.finite = at::isfinite(real).all(1);
+  int32_t max_top = 0;
+  bool wants_logprobs = false;
+  std::vector<at::Tensor> tokens;
+  tokens.reserve(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const SampleRow& row = rows[i];
+    max_top = std::max(max_top, row.num_logprobs);
+    wants_logprobs = wants_logprobs || row.num_logprobs >= 0 || row.score_target >= 0;
+    tokens.push_back(row.score_target >= 0
+                         ? at::full({}, row.score_target, real.options().dtype(at::kLong))
+                         : Draw(real[static_cast<int64_t>(i)], row));
+  }
+  out.tokens = at::stack(tokens);
+  if (!wants_logprobs) return out;
+  const at::Tensor logprobs = at::log_softmax(real.to(at::kDouble), -1).to(at::kFloat);
+  out.logprobs = logprobs.gather(1, out.tokens.unsqueeze(1)).squeeze(1);
+  if (max_top > 0) {
+    const int64_t k = std::min<int64_t>(max_top, real.size(1));
+    std::tie(out.top_logprobs, out.top_tokens) = at::topk(logprobs, k);
+  }
+  return out;
+}
+
+}  // namespace parrot

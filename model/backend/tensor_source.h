@@ -1,0 +1,30 @@
+// TensorSource: where a backend takes a model's tensors from while it makes its handles.
+//
+// The runtime reads a checkpoint (or dummy values), the trainer gives its own parameters, tests
+// give what they like. Confined to the thread that loads.
+#ifndef PARROT_MODEL_BACKEND_TENSOR_SOURCE_H_
+#define PARROT_MODEL_BACKEND_TENSOR_SOURCE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+
+namespace parrot {
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  // The tensor `name`, of exactly `shape`; any floating dtype, on the CPU or the backend's device.
+  // Handles may keep it as it is (the reference backend does when dtype and device fit: training
+  // updates it in place) or convert and pack it; it must therefore own its memory. Called once per
+  // tensor, in the order of use, so that a source can stream.
+  // Throws c10::Error when there is no such tensor: whoever opens a checkpoint validates it first.
+  virtual at::Tensor Get(const std::string& name, const std::vector<int64_t>& shape) = 0;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_MODEL_BACKEND_TENSOR_SOURCE_H_

@@ -1,0 +1,67 @@
+// Makes the worker of one device: opens weights, loads them, and returns the ModelExecutor that
+// runs steps on them. This header is torch-free: composition roots include it and see no tensor.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> weights,
+//                    OpenWeights("/models/parrot-7b", LoadFormat::kSafetensors));
+//   ModelRunnerOptions options;
+//   options.vocab_size = tokenizer.vocab_size();
+//   ASSIGN_OR_RETURN(std::unique_ptr<ModelExecutor> runner, CreateModelRunner(*weights, options));
+//
+// The source is read during CreateModelRunner only and may be destroyed afterwards.
+#ifndef PARROT_MODEL_RUNTIME_MODEL_RUNNER_FACTORY_H_
+#define PARROT_MODEL_RUNTIME_MODEL_RUNNER_FACTORY_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/api/model_executor.h"
+#include "model/weights/weight_source.h"
+
+namespace parrot {
+
+enum class LoadFormat {
+  kSafetensors,  // the folder's weights
+  kDummy,        // random weights of the folder's config.json
+};
+
+// kAuto: bfloat16 where the files hold it and the device is fast at it (CUDA), float32 elsewhere.
+enum class ComputeDtype { kAuto, kFloat32, kBFloat16 };
+
+struct LoadProgress {
+  int64_t loaded_bytes = 0;  // of the files' tensors
+  int64_t total_bytes = 0;
+};
+
+struct ModelRunnerOptions {
+  std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
+  ComputeDtype dtype = ComputeDtype::kAuto;
+  int32_t num_threads = 0;    // of the worker's operations on the CPU; 0: all cores of the process
+  int32_t max_num_seqs = 32;  // slots
+  int32_t max_num_batched_tokens = 2048;  // tokens of a step
+  int32_t max_images_per_step = 4;
+  int64_t kv_cache_memory_bytes = int64_t{1} << 30;
+  int32_t block_size = 32;  // tokens per KV block
+  // Ids of the tokenizer: ids >= it are padding rows of the embedding and are never sampled. 0: all
+  // rows of the embedding are real.
+  int32_t vocab_size = 0;
+  // Called while weights load, on the worker's thread. May be empty.
+  std::function<void(const LoadProgress&)> progress;
+};
+
+// INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS as Checkpoint::Open and LoadModelConfig return them.
+absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& checkpoint_dir,
+                                                          LoadFormat format);
+
+// Blocks until the weights are on the device. The runner's destructor finishes submitted steps.
+// INVALID_ARGUMENT for an option out of range or a cache too small for one block;
+// FAILED_PRECONDITION when the device is not there (reason DEVICE_UNAVAILABLE);
+// RESOURCE_EXHAUSTED when memory is not enough; DATA_LOSS when a file changed while loading.
+absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateModelRunner(const WeightSource& source,
+                                                                 const ModelRunnerOptions& options);
+
+}  // namespace parrot
+
+#endif  // PARROT_MODEL_RUNTIME_MODEL_RUNNER_FACTORY_H_

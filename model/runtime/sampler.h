@@ -1,0 +1,44 @@
+// Sampler: SamplingParams and positions in, RowResults out. The draws themselves are the backend's;
+// the random numbers come from here (counter_rng.h). Confined to the worker's thread.
+#ifndef PARROT_MODEL_RUNTIME_SAMPLER_H_
+#define PARROT_MODEL_RUNTIME_SAMPLER_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "model/api/step.h"
+#include "model/backend/backend.h"
+
+namespace parrot {
+
+// One row of logits and what is wanted of it.
+struct SamplerRequest {
+  SlotId slot = -1;
+  LogitsUse use = LogitsUse::kSample;
+  TokenId target = -1;                       // kScore
+  int32_t next_position = 0;                 // of the token that is drawn
+  const SamplingParams* sampling = nullptr;  // borrowed during the call
+};
+
+class Sampler {
+ public:
+  // Ids >= vocab_size are never drawn. `backend` outlives the sampler.
+  Sampler(const Backend& backend, int32_t vocab_size)
+      : backend_(backend), vocab_size_(vocab_size) {}
+
+  // logits [requests, vocab_rows] fp32. Waits for the device. A row whose logits are not all finite
+  // gives token -1.
+  std::vector<RowResult> Sample(const at::Tensor& logits,
+                                std::span<const SamplerRequest> requests,
+                                Workspace& workspace) const;
+
+ private:
+  const Backend& backend_;
+  const int32_t vocab_size_;
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_MODEL_RUNTIME_SAMPLER_H_

@@ -1,0 +1,341 @@
+#include "model/runtime/step_runner.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "ATen/ops/cat.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/index_select.h"
+#include "ATen/ops/zeros_like.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "model/runtime/device.h"
+#include "model/runtime/stage_timer.h"
+
+namespace parrot {
+namespace {
+
+absl::Status MissingFeatures() {
+  return ErrorStatus(absl::StatusCode::kFailedPrecondition,
+                     "the image's features are not there",
+                     {.reason = "IMAGE_NOT_ENCODED"});
+}
+
+// [n] of any float dtype and device -> host floats.
+std::vector<float> ToFloats(const at::Tensor& tensor) {
+  const at::Tensor host = tensor.to(at::kCPU, at::kFloat).contiguous();
+  const float* data = host.const_data_ptr<float>();
+  return std::vector<float>(data, data + host.numel());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(const ModelWeights& weights,
+                                                               const ModelRunnerOptions& options) {
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<KvCache> kv_cache,
+      KvCache::Create(weights.model(), options.kv_cache_memory_bytes, options.block_size));
+  return std::unique_ptr<StepRunner>(new StepRunner(weights, options, std::move(kv_cache)));
+}
+
+StepRunner::StepRunner(const ModelWeights& weights,
+                       const ModelRunnerOptions& options,
+                       std::unique_ptr<KvCache> kv_cache)
+    : weights_(weights),
+      backend_(weights.backend()),
+      model_(weights.model()),
+      isolate_(backend_.device().is_cpu() && !backend_.rows_are_independent()),
+      kv_cache_(std::move(kv_cache)),
+      slots_(options.max_num_seqs),
+      sampler_(backend_,
+               options.vocab_size > 0 ? options.vocab_size : weights.config().language.vocab_rows) {
+  const ModelConfig& config = weights.config();
+  capacity_ = {.num_blocks = kv_cache_->num_blocks(),
+               .block_size = kv_cache_->block_size(),
+               .max_slots = options.max_num_seqs,
+               .max_step_tokens = options.max_num_batched_tokens,
+               .max_step_images = options.max_images_per_step,
+               .max_steps_in_flight = 1,
+               .image_tokens = config.vision.num_tokens(),
+               .num_experts = config.moe.enabled ? config.moe.num_experts : 0,
+               .num_vision_layers = model_.vision().num_layers()};
+  workspace_ = backend_.MakeWorkspace(
+      {.max_rows = options.max_num_batched_tokens, .max_images = options.max_images_per_step});
+  dense_ = backend_.MakeDenseContext();
+  paged_ = backend_.MakePagedContext(kv_cache_->store());
+}
+
+void StepRunner::Run(const StepInput& input, StepOutput* output) {
+  output->Clear();
+  output->step_id = input.step_id;
+  output->rows.resize(input.logits_rows.size());
+  for (size_t i = 0; i < input.logits_rows.size(); ++i) {
+    const LogitsRow& row = input.logits_rows[i];
+    output->rows[i].use = row.use;
+    if (row.span_idx >= 0 && row.span_idx < static_cast<int32_t>(input.spans.size())) {
+      output->rows[i].slot = input.spans[row.span_idx].slot;
+    } else {
+      output->status = MalformedStep("logits of no span", row.span_idx);
+    }
+  }
+  if (!output->status.ok()) return;
+  output->status = CatchTorchErrors("the step failed", [&]() -> absl::Status {
+    RETURN_IF_ERROR(ApplyChanges(input));
+    workspace_->BeginStep(static_cast<int64_t>(input.token_ids.size() + input.spans.size()));
+    RunEncodes(input, output);
+    RunRoutes(input, output);
+    RunSpans(input, output);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status StepRunner::ApplyChanges(const StepInput& input) {
+  for (const ImageHash& image : input.evicted_images) vision_cache_.Evict(image);
+  for (const BlockCopy& copy : input.block_copies) {
+    RETURN_IF_ERROR(kv_cache_->CheckBlock(copy.source));
+    RETURN_IF_ERROR(kv_cache_->CheckBlock(copy.destination));
+    kv_cache_->store().CopyBlock(copy.source, copy.destination);
+  }
+  return slots_.Apply(input, *kv_cache_);
+}
+
+// --- Images.
+
+void StepRunner::RunEncodes(const StepInput& input, StepOutput* output) {
+  const std::span<const EncodeJob> jobs = input.encode_jobs;
+  for (size_t begin = 0; begin < jobs.size();) {
+    size_t end = begin + 1;
+    while (!isolate_ && end < jobs.size() && jobs[end].first_layer == jobs[begin].first_layer &&
+           jobs[end].num_layers == jobs[begin].num_layers) {
+      ++end;
+    }
+    const std::span<const EncodeJob> group = jobs.subspan(begin, end - begin);
+    const absl::Status status =
+        CatchTorchErrors("encoding an image failed", [&] { return Encode(group, output); });
+    if (!status.ok()) {
+      for (const EncodeJob& job : group) {
+        vision_cache_.Evict(job.image.hash);
+        output->encodes_done.push_back({.image = job.image.hash, .status = status});
+      }
+    }
+    begin = end;
+  }
+}
+
+absl::StatusOr<at::Tensor> StepRunner::PartialStates(std::span<const EncodeJob> jobs) {
+  if (jobs.front().first_layer > 0) {
+    std::vector<at::Tensor> states;
+    for (const EncodeJob& job : jobs) {
+      states.push_back(vision_cache_.TakePartial(job.image.hash, job.first_layer));
+      if (!states.back().defined()) return MissingFeatures();
+    }
+    return backend_.ConcatRows(states, *workspace_);
+  }
+  std::vector<const uint8_t*> pixels;
+  const int64_t size = model_.config().vision.image_size;
+  for (const EncodeJob& job : jobs) {
+    if (job.image.pixels == nullptr ||
+        static_cast<int64_t>(job.image.pixels->size()) != 3 * size * size) {
+      return MalformedStep("an image of another size", job.image.size);
+    }
+    pixels.push_back(job.image.pixels->data());
+  }
+  const at::Tensor device_pixels = backend_.UploadPixels(pixels, size, *workspace_);
+  return model_.vision().Begin(device_pixels, *workspace_);
+}
+
+absl::Status StepRunner::Encode(std::span<const EncodeJob> jobs, StepOutput* output) {
+  const int32_t first = jobs.front().first_layer;
+  const int32_t end = first + jobs.front().num_layers;
+  const int64_t num_images = static_cast<int64_t>(jobs.size());
+  if (first < 0 || end <= first || end > model_.vision().num_layers()) {
+    return MalformedStep("layers that the tower does not have", end);
+  }
+  StageTimer clip(backend_, Stage::kClip, &output->times);
+  ASSIGN_OR_RETURN(at::Tensor hidden, PartialStates(jobs));
+  hidden = model_.vision().RunLayers(
+      std::move(hidden), num_images, first, end - first, *dense_, *workspace_);
+  clip.Stop();
+  const bool finished = end == model_.vision().num_layers();
+  if (finished) {
+    StageTimer projector(backend_, Stage::kProjector, &output->times);
+    hidden = model_.projector().Forward(hidden, *workspace_);
+    projector.Stop();
+  }
+  const int64_t rows = capacity_.image_tokens;
+  for (int64_t i = 0; i < num_images; ++i) {
+    // A copy: images of one pass are evicted one by one, and the workspace is used again.
+    const at::Tensor own = hidden.narrow(0, i * rows, rows).clone();
+    if (finished) {
+      vision_cache_.PutFeatures(jobs[i].image.hash, own);
+      output->encodes_done.push_back({.image = jobs[i].image.hash, .status = absl::OkStatus()});
+    } else {
+      vision_cache_.PutPartial(jobs[i].image.hash, end, own);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// --- Routing.
+
+void StepRunner::RunRoutes(const StepInput& input, StepOutput* output) {
+  for (const RouteJob& job : input.route_jobs) {
+    RouteDone done = {.slot = job.slot, .image_idx = job.image_idx};
+    done.status =
+        CatchTorchErrors("routing an image failed", [&] { return Route(job, output, &done); });
+    output->routes_done.push_back(std::move(done));
+  }
+}
+
+absl::Status StepRunner::RoutingWeights(const RouteJob& job,
+                                        const at::Tensor& features,
+                                        StepOutput* output,
+                                        at::Tensor* weights) {
+  if (job.source == RoutingSource::kWeights) {
+    if (static_cast<int32_t>(job.weights.size()) != capacity_.num_experts) {
+      return MalformedStep("expert weights of another count",
+                           static_cast<int64_t>(job.weights.size()));
+    }
+    at::Tensor host = at::empty({1, capacity_.num_experts}, at::kFloat);
+    std::copy(job.weights.begin(), job.weights.end(), host.mutable_data_ptr<float>());
+    *weights = host.to(features.device(), features.scalar_type());
+    return absl::OkStatus();
+  }
+  const int32_t vocab_rows = model_.config().language.vocab_rows;
+  const auto is_bad = [&](TokenId id) { return id < 0 || id >= vocab_rows; };
+  if (job.text_ids.empty() || std::any_of(job.text_ids.begin(), job.text_ids.end(), is_bad)) {
+    return MalformedStep("routing text that is empty or outside the vocabulary",
+                         static_cast<int64_t>(job.text_ids.size()));
+  }
+  StageTimer router(backend_, Stage::kRouter, &output->times);
+  const int32_t cu_text[] = {0, static_cast<int32_t>(job.text_ids.size())};
+  const at::Tensor text =
+      model_.language().Embed(backend_.UploadIds(job.text_ids, *workspace_), *workspace_);
+  *weights =
+      model_.moe()->RouterWeights(features.narrow(0, 0, 1), text, cu_text, *workspace_).weights;
+  router.Stop();
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::Route(const RouteJob& job, StepOutput* output, RouteDone* done) {
+  SlotState* slot = slots_.Find(job.slot);
+  if (slot == nullptr) return MalformedStep("routing for a slot that does not exist", job.slot);
+  const at::Tensor features = vision_cache_.Features(job.image);
+  if (!features.defined()) return MissingFeatures();
+  if (job.source == RoutingSource::kZeros) {
+    slot->visuals[job.image_idx] = at::zeros_like(features);
+    return absl::OkStatus();
+  }
+  if (model_.moe() == nullptr) {
+    slot->visuals[job.image_idx] = features;
+    return absl::OkStatus();
+  }
+  at::Tensor weights;
+  RETURN_IF_ERROR(RoutingWeights(job, features, output, &weights));
+  StageTimer experts(backend_, Stage::kExperts, &output->times);
+  slot->visuals[job.image_idx] = model_.moe()->VisualTokens(features, weights, *workspace_).clone();
+  experts.Stop();
+  done->weights =
+      job.source == RoutingSource::kWeights ? job.weights : ToFloats(weights.view({-1}));
+  return absl::OkStatus();
+}
+
+// --- The language model.
+
+void StepRunner::FailSlot(SlotId slot, const absl::Status& status, StepOutput* output) const {
+  const bool known = std::any_of(output->failed_slots.begin(),
+                                 output->failed_slots.end(),
+                                 [&](const SlotFailure& failure) { return failure.slot == slot; });
+  if (!known) output->failed_slots.push_back({.slot = slot, .status = status});
+}
+
+void StepRunner::RunSpans(const StepInput& input, StepOutput* output) {
+  batch_.Clear();
+  for (int32_t i = 0; i < static_cast<int32_t>(input.spans.size()); ++i) {
+    const SlotState* slot = slots_.Find(input.spans[i].slot);
+    const absl::Status status =
+        slot == nullptr
+            ? MalformedStep("a span of a slot that does not exist", input.spans[i].slot)
+            : batch_.Add(
+                  input, i, *slot, capacity_.block_size, model_.config().language.vocab_rows);
+    if (!status.ok()) {
+      FailSlot(input.spans[i].slot, status, output);
+      continue;
+    }
+    if (isolate_) {
+      RunBatch(input, output);
+      batch_.Clear();
+    }
+  }
+  if (!isolate_ && batch_.num_rows() > 0) RunBatch(input, output);
+}
+
+void StepRunner::RunBatch(const StepInput& input, StepOutput* output) {
+  const absl::Status status =
+      CatchTorchErrors("the language model failed", [&] { return Forward(input, output); });
+  if (status.ok()) return;
+  for (const SlotId slot : batch_.slots) FailSlot(slot, status, output);
+}
+
+absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
+  int64_t prefill_rows = 0;
+  for (size_t i = 0; i < batch_.spans.size(); ++i) {
+    const PagedSpan& span = batch_.spans[i];
+    const SlotState* slot = slots_.Find(batch_.slots[i]);
+    if (span.start_position < slot->num_prompt_tokens) prefill_rows += span.num_tokens;
+  }
+  StageTimes pass;
+  StageTimer language(backend_, Stage::kPrefill, &pass);
+  at::Tensor hidden = model_.EmbedRows(batch_.ids, batch_.visuals, *workspace_);
+  backend_.PlanPaged(batch_.spans, *workspace_, *paged_);
+  hidden = model_.language().Forward(std::move(hidden), *paged_, *workspace_);
+  at::Tensor logits;
+  if (!batch_.logits_rows.empty()) {
+    const at::Tensor rows = backend_.UploadIds(batch_.logits_rows, *workspace_);
+    logits = model_.language().Logits(at::index_select(hidden, 0, rows), *workspace_);
+  }
+  language.Stop();
+  // Prompt rows and generated rows share the pass: each stage gets its share of the time.
+  const double share = static_cast<double>(prefill_rows) / batch_.num_rows();
+  output->times[Stage::kPrefill] += pass[Stage::kPrefill] * share;
+  output->times[Stage::kDecode] += pass[Stage::kPrefill] * (1.0 - share);
+  if (batch_.logits_rows.empty()) return absl::OkStatus();
+
+  StageTimer sampling(backend_, Stage::kSample, &output->times);
+  std::vector<SamplerRequest> requests;
+  requests.reserve(batch_.result_index.size());
+  for (const int32_t index : batch_.result_index) {
+    const LogitsRow& row = input.logits_rows[index];
+    const Span& span = input.spans[row.span_idx];
+    requests.push_back({.slot = span.slot,
+                        .use = row.use,
+                        .target = row.target,
+                        .next_position = span.start_position + row.row + 1,
+                        .sampling = &slots_.Find(span.slot)->sampling});
+  }
+  StoreResults(input, sampler_.Sample(logits, requests, *workspace_), output);
+  sampling.Stop();
+  return absl::OkStatus();
+}
+
+void StepRunner::StoreResults(const StepInput& input,
+                              std::vector<RowResult> results,
+                              StepOutput* output) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    const int32_t index = batch_.result_index[i];
+    RowResult& result = results[i];
+    if (result.token < 0) {
+      FailSlot(result.slot,
+               ErrorStatus(absl::StatusCode::kInternal,
+                           "the model's logits are not finite",
+                           {.reason = "LOGITS_NOT_FINITE"}),
+               output);
+    } else if (input.logits_rows[index].use == LogitsUse::kSample) {
+      slots_.Find(result.slot)->last_sampled = result.token;
+    }
+    output->rows[index] = std::move(result);
+  }
+}
+
+}  // namespace parrot
