@@ -5,49 +5,49 @@
 namespace parrot {
 namespace {
 
-v1::Role ProtoRole(ChatRole role) {
+v1::Role ProtoRole(MessageRole role) {
   switch (role) {
-    case ChatRole::kSystem:
+    case MessageRole::kSystem:
       return v1::ROLE_SYSTEM;
-    case ChatRole::kUser:
+    case MessageRole::kUser:
       return v1::ROLE_USER;
-    case ChatRole::kAssistant:
+    case MessageRole::kAssistant:
       return v1::ROLE_ASSISTANT;
   }
   return v1::ROLE_UNSPECIFIED;
 }
 
-ChatMessage TextMessage(ChatRole role, std::string text) {
-  ChatMessage message{.role = role};
-  message.parts.push_back({.kind = ChatPart::Kind::kText, .text = std::move(text)});
+InputMessage TextMessage(MessageRole role, std::string text) {
+  InputMessage message{.role = role};
+  message.parts.push_back({.kind = MessagePart::Kind::kText, .text = std::move(text)});
   return message;
 }
 
 }  // namespace
 
-ChatMessage SystemMessage(std::string text) {
-  return TextMessage(ChatRole::kSystem, std::move(text));
+InputMessage SystemMessage(std::string text) {
+  return TextMessage(MessageRole::kSystem, std::move(text));
 }
 
-ChatMessage UserMessage(std::string text, std::vector<std::string> images) {
-  ChatMessage message{.role = ChatRole::kUser};
+InputMessage UserMessage(std::string text, std::vector<std::string> images) {
+  InputMessage message{.role = MessageRole::kUser};
   message.parts.reserve(images.size() + 1);
   for (std::string& image : images) {
-    message.parts.push_back({.kind = ChatPart::Kind::kImage, .image_bytes = std::move(image)});
+    message.parts.push_back({.kind = MessagePart::Kind::kImage, .image_bytes = std::move(image)});
   }
-  message.parts.push_back({.kind = ChatPart::Kind::kText, .text = std::move(text)});
+  message.parts.push_back({.kind = MessagePart::Kind::kText, .text = std::move(text)});
   return message;
 }
 
-ChatMessage AssistantMessage(std::string text) {
-  return TextMessage(ChatRole::kAssistant, std::move(text));
+InputMessage AssistantMessage(std::string text) {
+  return TextMessage(MessageRole::kAssistant, std::move(text));
 }
 
-void AddMessage(const ChatMessage& message, MessageList* list) {
+void AddMessage(const InputMessage& message, MessageList* list) {
   v1::Message* added = list->Add();
   added->set_role(ProtoRole(message.role));
-  for (const ChatPart& part : message.parts) {
-    if (part.kind == ChatPart::Kind::kText) {
+  for (const MessagePart& part : message.parts) {
+    if (part.kind == MessagePart::Kind::kText) {
       added->add_parts()->set_text(part.text);
       continue;
     }
@@ -57,8 +57,8 @@ void AddMessage(const ChatMessage& message, MessageList* list) {
   }
 }
 
-void AddMessages(const std::vector<ChatMessage>& messages, MessageList* list) {
-  for (const ChatMessage& message : messages) AddMessage(message, list);
+void AddMessages(const std::vector<InputMessage>& messages, MessageList* list) {
+  for (const InputMessage& message : messages) AddMessage(message, list);
 }
 
 }  // namespace parrot

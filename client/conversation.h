@@ -16,14 +16,14 @@ namespace parrot {
 
 using MessageList = google::protobuf::RepeatedPtrField<v1::Message>;
 
-ChatMessage SystemMessage(std::string text);
+InputMessage SystemMessage(std::string text);
 // The images, encoded files, come before the text.
-ChatMessage UserMessage(std::string text, std::vector<std::string> images = {});
-ChatMessage AssistantMessage(std::string text);
+InputMessage UserMessage(std::string text, std::vector<std::string> images = {});
+InputMessage AssistantMessage(std::string text);
 
 // Images are sent as bytes, with the MIME type when one is known.
-void AddMessage(const ChatMessage& message, MessageList* list);
-void AddMessages(const std::vector<ChatMessage>& messages, MessageList* list);
+void AddMessage(const InputMessage& message, MessageList* list);
+void AddMessages(const std::vector<InputMessage>& messages, MessageList* list);
 
 }  // namespace parrot
 

@@ -66,7 +66,7 @@ bool ConsumePrefix(std::string_view* text, std::string_view prefix) {
 absl::Status ReadDataUri(std::string_view rest,
                          const std::string& path,
                          const MessagesJsonOptions& options,
-                         ChatPart* part) {
+                         MessagePart* part) {
   const size_t comma = rest.find(',');
   std::string_view header = rest.substr(0, comma);
   if (comma == std::string_view::npos || !header.ends_with(";base64")) {
@@ -92,7 +92,7 @@ absl::Status ReadDataUri(std::string_view rest,
 absl::Status ReadImageFile(std::string_view file,
                            const std::string& path,
                            const MessagesJsonOptions& options,
-                           ChatPart* part) {
+                           MessagePart* part) {
   const std::filesystem::path full = std::filesystem::path(options.base_folder) / file;
   absl::StatusOr<std::string> bytes = ReadBoundedFile(full.string(), options.max_image_bytes);
   if (!bytes.ok()) return WithField(bytes.status(), path);
@@ -100,11 +100,11 @@ absl::Status ReadImageFile(std::string_view file,
   return absl::OkStatus();
 }
 
-absl::StatusOr<ChatPart> ReadImage(std::string_view source,
+absl::StatusOr<MessagePart> ReadImage(std::string_view source,
                                    const std::string& path,
                                    bool plain_path_allowed,
                                    const MessagesJsonOptions& options) {
-  ChatPart part{.kind = ChatPart::Kind::kImage};
+  MessagePart part{.kind = MessagePart::Kind::kImage};
   std::string_view rest = source;
   if (ConsumePrefix(&rest, "data:")) {
     RETURN_IF_ERROR(ReadDataUri(rest, path, options, &part));
@@ -123,7 +123,7 @@ absl::StatusOr<ChatPart> ReadImage(std::string_view source,
   return part;
 }
 
-absl::StatusOr<ChatPart> ReadImageUrl(const json& object,
+absl::StatusOr<MessagePart> ReadImageUrl(const json& object,
                                       const std::string& path,
                                       const MessagesJsonOptions& options) {
   RETURN_IF_ERROR(CheckKeys(object, path, {"type", "image_url"}));
@@ -137,7 +137,7 @@ absl::StatusOr<ChatPart> ReadImageUrl(const json& object,
   return ReadImage(url, path + ".image_url.url", false, options);
 }
 
-absl::StatusOr<ChatPart> ReadPart(const json& object,
+absl::StatusOr<MessagePart> ReadPart(const json& object,
                                   const std::string& path,
                                   const MessagesJsonOptions& options) {
   if (!object.is_object()) {
@@ -147,7 +147,7 @@ absl::StatusOr<ChatPart> ReadPart(const json& object,
   if (type == "text") {
     RETURN_IF_ERROR(CheckKeys(object, path, {"type", "text"}));
     ASSIGN_OR_RETURN(std::string text, StringAt(object, path, "text"));
-    return ChatPart{.kind = ChatPart::Kind::kText, .text = std::move(text)};
+    return MessagePart{.kind = MessagePart::Kind::kText, .text = std::move(text)};
   }
   if (type == "image_url") return ReadImageUrl(object, path, options);
   if (type == "image") {
@@ -158,18 +158,18 @@ absl::StatusOr<ChatPart> ReadPart(const json& object,
   return Invalid(path + ".type", Quoted(type) + " is not text, image_url or image");
 }
 
-absl::StatusOr<ChatRole> ReadRole(const std::string& name, const std::string& path) {
-  if (name == "system") return ChatRole::kSystem;
-  if (name == "user") return ChatRole::kUser;
-  if (name == "assistant") return ChatRole::kAssistant;
+absl::StatusOr<MessageRole> ReadRole(const std::string& name, const std::string& path) {
+  if (name == "system") return MessageRole::kSystem;
+  if (name == "user") return MessageRole::kUser;
+  if (name == "assistant") return MessageRole::kAssistant;
   return Invalid(path, Quoted(name) + " is not system, user or assistant");
 }
 
-absl::StatusOr<ChatMessage> ReadMessage(const json& object,
+absl::StatusOr<InputMessage> ReadMessage(const json& object,
                                         const std::string& path,
                                         const MessagesJsonOptions& options) {
   RETURN_IF_ERROR(CheckKeys(object, path, {"role", "content", "name"}));
-  ChatMessage message;
+  InputMessage message;
   ASSIGN_OR_RETURN(const std::string role, StringAt(object, path, "role"));
   ASSIGN_OR_RETURN(message.role, ReadRole(role, path + ".role"));
   const auto content = object.find("content");
@@ -186,7 +186,7 @@ absl::StatusOr<ChatMessage> ReadMessage(const json& object,
   message.parts.reserve(content->size());
   for (size_t i = 0; i < content->size(); ++i) {
     ASSIGN_OR_RETURN(
-        ChatPart part,
+        MessagePart part,
         ReadPart((*content)[i], content_path + "[" + std::to_string(i) + "]", options));
     message.parts.push_back(std::move(part));
   }
@@ -195,7 +195,7 @@ absl::StatusOr<ChatMessage> ReadMessage(const json& object,
 
 }  // namespace
 
-absl::StatusOr<std::vector<ChatMessage>> ParseMessagesJson(std::string_view text,
+absl::StatusOr<std::vector<InputMessage>> ParseMessagesJson(std::string_view text,
                                                            const MessagesJsonOptions& options) {
   json root;
   try {
@@ -206,17 +206,17 @@ absl::StatusOr<std::vector<ChatMessage>> ParseMessagesJson(std::string_view text
   if (!root.is_array()) {
     return Invalid("messages", std::string("is ") + root.type_name() + ", not a list");
   }
-  std::vector<ChatMessage> messages;
+  std::vector<InputMessage> messages;
   messages.reserve(root.size());
   for (size_t i = 0; i < root.size(); ++i) {
-    ASSIGN_OR_RETURN(ChatMessage message,
+    ASSIGN_OR_RETURN(InputMessage message,
                      ReadMessage(root[i], "messages[" + std::to_string(i) + "]", options));
     messages.push_back(std::move(message));
   }
   return messages;
 }
 
-absl::StatusOr<std::vector<ChatMessage>> ReadMessagesFile(const std::string& path,
+absl::StatusOr<std::vector<InputMessage>> ReadMessagesFile(const std::string& path,
                                                           MessagesJsonOptions options) {
   ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path, kMaxMessagesJsonBytes));
   options.base_folder = std::filesystem::path(path).parent_path().string();

@@ -9,10 +9,10 @@
 //   {"type": "text", "text": TEXT}
 //   {"type": "image_url", "image_url": {"url": SOURCE}}   (or "image_url": SOURCE)
 //   {"type": "image", "image": SOURCE}                    SOURCE may also be a plain path
-// SOURCE is "data:image/png;base64,..." or "file:PATH" (also "file:///PATH"; no %-escapes). Relative
-// paths start at MessagesJsonOptions::base_folder. Nothing is fetched: other schemes are refused.
-// Keys that other tools write and that change nothing here ("name", "detail") are accepted; any
-// other unknown key is an error, so that a misspelt one is not lost in silence.
+// SOURCE is "data:image/png;base64,..." or "file:PATH" (also "file:///PATH"; no %-escapes).
+// Relative paths start at MessagesJsonOptions::base_folder. Nothing is fetched: other schemes are
+// refused. Keys that other tools write and that change nothing here ("name", "detail") are
+// accepted; any other unknown key is an error, so that a misspelt one is not lost in silence.
 //
 // The list is read, not judged: order of roles, number of images and such are the server's rules.
 // Stateless; thread-safe.
@@ -28,9 +28,10 @@
 
 namespace parrot {
 
-enum class ChatRole { kSystem, kUser, kAssistant };
+// Not the chat types of model/text: a program that links both must not have two types of one name.
+enum class MessageRole { kSystem, kUser, kAssistant };
 
-struct ChatPart {
+struct MessagePart {
   enum class Kind { kText, kImage };
   Kind kind = Kind::kText;
   std::string text;         // kText: UTF-8
@@ -38,9 +39,9 @@ struct ChatPart {
   std::string mime_type;    // kImage: what a data URI states, else empty
 };
 
-struct ChatMessage {
-  ChatRole role = ChatRole::kUser;
-  std::vector<ChatPart> parts;
+struct InputMessage {
+  MessageRole role = MessageRole::kUser;
+  std::vector<MessagePart> parts;
 };
 
 struct MessagesJsonOptions {
@@ -55,12 +56,12 @@ inline constexpr int64_t kMaxMessagesJsonBytes = 64 << 20;
 
 // INVALID_ARGUMENT whose field is the JSON path, e.g. "messages[1].content[0].image_url.url"; for
 // text that is not JSON, the byte where it stops being so. Errors of files keep their code.
-absl::StatusOr<std::vector<ChatMessage>> ParseMessagesJson(std::string_view json,
-                                                           const MessagesJsonOptions& options);
+absl::StatusOr<std::vector<InputMessage>> ParseMessagesJson(std::string_view json,
+                                                            const MessagesJsonOptions& options);
 
 // The same from a file, which also sets base_folder to the file's folder.
-absl::StatusOr<std::vector<ChatMessage>> ReadMessagesFile(const std::string& path,
-                                                          MessagesJsonOptions options = {});
+absl::StatusOr<std::vector<InputMessage>> ReadMessagesFile(const std::string& path,
+                                                           MessagesJsonOptions options = {});
 
 }  // namespace parrot
 

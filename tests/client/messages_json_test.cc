@@ -29,10 +29,10 @@ TEST(MessagesJson, StringContentIsOneTextPart) {
       {});
   ASSERT_TRUE(messages.ok()) << messages.status();
   ASSERT_EQ(messages->size(), 2u);
-  EXPECT_EQ((*messages)[0].role, ChatRole::kSystem);
-  EXPECT_EQ((*messages)[1].role, ChatRole::kUser);
+  EXPECT_EQ((*messages)[0].role, MessageRole::kSystem);
+  EXPECT_EQ((*messages)[1].role, MessageRole::kUser);
   ASSERT_EQ((*messages)[1].parts.size(), 1u);
-  EXPECT_EQ((*messages)[1].parts[0].kind, ChatPart::Kind::kText);
+  EXPECT_EQ((*messages)[1].parts[0].kind, MessagePart::Kind::kText);
   EXPECT_EQ((*messages)[1].parts[0].text, "h\xc3\xa9");
 }
 
@@ -46,15 +46,15 @@ TEST(MessagesJson, PartsKeepTheirOrder) {
           {"role": "assistant", "content": "yes"}])",
       {.base_folder = kImages});
   ASSERT_TRUE(messages.ok()) << messages.status();
-  const std::vector<ChatPart>& parts = (*messages)[0].parts;
+  const std::vector<MessagePart>& parts = (*messages)[0].parts;
   ASSERT_EQ(parts.size(), 4u);
   EXPECT_EQ(parts[0].text, "before");
-  EXPECT_EQ(parts[1].kind, ChatPart::Kind::kImage);
+  EXPECT_EQ(parts[1].kind, MessagePart::Kind::kImage);
   EXPECT_EQ(parts[1].image_bytes.substr(1, 3), "PNG");
   EXPECT_EQ(parts[1].mime_type, "");
   EXPECT_EQ(parts[2].text, "after");
   EXPECT_EQ(parts[3].image_bytes.substr(0, 4), "RIFF");
-  EXPECT_EQ((*messages)[1].role, ChatRole::kAssistant);
+  EXPECT_EQ((*messages)[1].role, MessageRole::kAssistant);
 }
 
 TEST(MessagesJson, DataUriIsDecodedAndKeepsItsType) {
