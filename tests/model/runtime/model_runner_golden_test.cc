@@ -1,0 +1,65 @@
+// Greedy continuations through the whole runtime (paged cache, slots, routing jobs), every prompt
+// of every golden checkpoint, on the device that PARROT_TEST_DEVICE names.
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "model/runtime/model_runner_factory.h"
+#include "tests/model/golden_prompts/golden_prompts.h"
+#include "tests/model/step_driver/step_driver.h"
+
+namespace parrot {
+namespace {
+
+std::unique_ptr<ModelExecutor> MakeRunner(const GoldenPrompts& golden) {
+  ModelRunnerOptions options;
+  options.device = TestDevice();
+  options.dtype = ComputeDtype::kFloat32;
+  options.max_num_seqs = 32;
+  options.kv_cache_memory_bytes = int64_t{256} << 20;
+  options.vocab_size = golden.vocab_size();
+  absl::StatusOr<std::unique_ptr<ModelExecutor>> runner =
+      CreateModelRunner(golden.checkpoint(), options);
+  EXPECT_TRUE(runner.ok()) << runner.status();
+  return runner.ok() ? *std::move(runner) : nullptr;
+}
+
+DriverRequest MakeRequest(const GoldenPrompt& prompt, const GoldenPrompts& golden) {
+  return {.ids = prompt.ids,
+          .images = prompt.images,
+          .zero_later_images = true,
+          .max_spliced_tokens = golden.checkpoint().config().model_max_length,
+          .max_new_tokens = prompt.entry["greedy"]["max_new_tokens"],
+          .stop_ids = {golden.checkpoint().config().eos_token_id}};
+}
+
+class ModelRunnerGoldenTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(ModelRunnerGoldenTest, GivesTheReferencesGreedyTokens) {
+  const GoldenPrompts golden(GetParam());
+  const std::unique_ptr<ModelExecutor> runner = MakeRunner(golden);
+  ASSERT_NE(runner, nullptr);
+  StepDriver driver(*runner);
+  size_t num_tokens = 0, num_safe = 0;
+  for (const GoldenPrompt& prompt : golden.prompts()) {
+    SCOPED_TRACE(prompt.id);
+    const std::vector<DriverResult> results = driver.Run({MakeRequest(prompt, golden)});
+    ASSERT_TRUE(results[0].status.ok()) << results[0].status;
+    const std::vector<TokenId> expected = prompt.SafeTokens();
+    ASSERT_GE(results[0].tokens.size(), expected.size());
+    EXPECT_EQ(std::vector<TokenId>(results[0].tokens.begin(),
+                                   results[0].tokens.begin() + expected.size()),
+              expected);
+    num_tokens += prompt.entry["greedy"]["tokens"].size();
+    num_safe += expected.size();
+  }
+  std::cout << GetParam() << " on " << TestDevice() << ": " << golden.prompts().size()
+            << " prompts, " << num_safe << " of " << num_tokens << " tokens compared\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, ModelRunnerGoldenTest, testing::ValuesIn(kGoldenCheckpoints));
+
+}  // namespace
+}  // namespace parrot
