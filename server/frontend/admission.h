@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,7 +49,8 @@ class Admission {
             const Lifecycle* lifecycle,
             std::function<EngineLoad()> load);
 
-  // UNAVAILABLE unless READY; RESOURCE_EXHAUSTED with a retry_after when something is full.
+  // RESOURCE_EXHAUSTED with a retry_after when something is full. Whether the server is READY is
+  // asked apart (CheckReady), because a warm-up request comes before.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Ticket>> Admit(int64_t image_bytes);
   // The status for a queue that turned out full after Admit.
   absl::Status Overloaded(std::string_view reason, std::string_view what) const;

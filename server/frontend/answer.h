@@ -60,6 +60,7 @@ struct DeltaEvent {
   int32_t output_idx = 0;
   std::string text;  // whole code points; may be empty while one is incomplete
   std::vector<TokenId> token_ids;
+  std::vector<ImageRouting> routing;  // in the first delta only, when the prompt has images
 };
 
 // The end of one output. Each output of a stream has exactly one, unless the stream fails before

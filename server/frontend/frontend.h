@@ -6,7 +6,8 @@
 //   Frontend frontend(options, {&tokenizer, &chat_template, &image_processor}, &Clock::Real());
 //   Engine engine(engine_options, &executor, frontend.event_sink(), &Clock::Real());
 //   frontend.Start(EngineClientOf(engine));
-//   ... warm up ...  frontend.lifecycle().Set(ServerState::kReady);
+//   RETURN_IF_ERROR(frontend.WarmUp(absl::Minutes(5)));
+//   frontend.lifecycle().Set(ServerState::kReady);
 //   ... SIGTERM ...  frontend.Drain(timeout);  // lifecycle DRAINING, waits
 //   engine.Stop();  frontend.Stop();
 //
@@ -17,7 +18,6 @@
 #define PARROT_SERVER_FRONTEND_FRONTEND_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +33,7 @@
 #include "scheduler/event.h"
 #include "scheduler/request.h"
 #include "server/frontend/answer.h"
+#include "server/frontend/engine_client.h"
 #include "server/frontend/generate_spec.h"
 #include "server/frontend/identity.h"
 #include "server/frontend/lifecycle.h"
@@ -45,15 +46,6 @@ namespace parrot {
 class ChatTemplate;
 class ClipImageProcessor;
 class Tokenizer;
-
-// What the front end asks of whoever runs requests: an Engine now, a dispatcher over several later.
-struct EngineClient {
-  std::function<absl::Status(std::shared_ptr<const Request>)> add;
-  std::function<void(RequestKey)> cancel;
-  std::function<EngineLoad()> load;
-};
-// `engine` is borrowed.
-EngineClient EngineClientOf(Engine& engine);
 
 struct FrontendOptions {
   ModelConfig model;
@@ -121,6 +113,9 @@ class Frontend {
   EventSink* event_sink();
   // Starts the threads. Call once, before traffic.
   void Start(EngineClient engine);
+  // Runs one small request with a picture through every stage, before READY. DEADLINE_EXCEEDED
+  // after `timeout`.
+  [[nodiscard]] absl::Status WarmUp(absl::Duration timeout);
   // Ends what is left with UNAVAILABLE and joins the threads. The engine must have stopped or
   // delivered its last event. Idempotent.
   void Stop();
@@ -136,7 +131,8 @@ class Frontend {
   // The client has gone (or cancelled): frees the request in whatever stage, the engine's part
   // within one step, and detaches the stream's reader. Unknown and finished keys are ignored.
   void Cancel(RequestKey key);
-  // Without images or the engine; on the caller's thread, milliseconds at most.
+  // Without images or the engine, on the caller's thread: microseconds for a question, up to a
+  // quarter of a second for the longest text.
   absl::StatusOr<TokenizeResult> Tokenize(const std::optional<std::string>& model,
                                           std::string_view text) const;
   // Fields as in GenerateSpec; options other than messages, prefix, placement and model are
@@ -152,8 +148,8 @@ class Frontend {
   Lifecycle& lifecycle();
   Metrics& metrics();
   EngineLoad load() const;  // empty before Start
-  // DRAINING, then waits until no request lives, `timeout` at most; what is left then ends with
-  // UNAVAILABLE. True if nothing was left.
+  // DRAINING, then waits until no request lives and every stream was read to its end, `timeout` at
+  // most; what is left then ends with UNAVAILABLE. True if nothing was left.
   bool Drain(absl::Duration timeout);
   // Requests not yet ended and not yet given back by the engine; bytes of images they hold.
   int32_t live_requests() const;

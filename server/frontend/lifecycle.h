@@ -39,7 +39,7 @@ class Lifecycle {
  private:
   struct Notice {
     Listener listener;
-    ServerState state;
+    ServerState state = ServerState::kStarting;
   };
   // Delivers the queued notices, unless another thread is at it (which then delivers these too).
   void Notify();

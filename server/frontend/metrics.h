@@ -68,8 +68,9 @@ class Metrics {
   void CountFinished(const OutputFinishedEvent& finished, std::string_view language);
   // A routing request ended well.
   void CountRouted(const OutputFinishedEvent& finished, std::string_view language);
+  void ObserveFirstToken(absl::Duration since_arrival);
   void ObserveInterToken(absl::Duration gap);
-  void CountImage(int64_t encoded_bytes);
+  void CountImages(int32_t num_images, int64_t encoded_bytes);
 
   // -- Transports
   // ----------------------------------------------------------------------------------

@@ -82,12 +82,17 @@ class ResponseStream {
   void Push(int32_t output_idx, std::string_view text, TokenId token);
   // Text alone (the tail that the detokeniser held back).
   void PushText(int32_t output_idx, std::string_view text);
+  // What the router said of every image; travels with the first delta.
+  void SetRouting(std::vector<ImageRouting> routing);
   void FinishOutput(OutputFinishedEvent finished);
-  // True if this call ended the stream: the first one wins. Pending events stay readable.
-  bool End(absl::Status status);
+  // True if this call ended the stream: the first one wins. Pending events stay readable. When
+  // there was any output, each output that has not finished is finished like `fallback` first.
+  bool End(absl::Status status, const OutputFinishedEvent& fallback);
   // Ends with ABORTED a stream whose reader has taken nothing for stall_timeout, ended or not;
   // drops what was pending. True if it did; the caller then cancels the request.
   bool AbortIfStalled(absl::Time now);
+  // The status of such a stream.
+  static absl::Status TooSlow();
 
   // Whether the first output was handed to the stream: later errors need a finish event as well.
   bool has_output() const;
@@ -112,7 +117,7 @@ class ResponseStream {
   };
 
   // The callback to run, without the lock, if the reader must be told; else null.
-  ReadyCallback WakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<const ReadyCallback> WakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasEventLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<AnswerEvent> NextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropPendingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -121,10 +126,12 @@ class ResponseStream {
   const absl::Duration stall_timeout_;
   Clock& clock_;
   mutable absl::Mutex mutex_;
-  ReadyCallback ready_ ABSL_GUARDED_BY(mutex_);
+  // Shared with callbacks in progress.
+  std::shared_ptr<const ReadyCallback> ready_ ABSL_GUARDED_BY(mutex_);
   std::string request_id_ ABSL_GUARDED_BY(mutex_);
   std::optional<AcceptedEvent> accepted_ ABSL_GUARDED_BY(mutex_);  // until taken
   std::vector<PendingOutput> outputs_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ImageRouting> routing_ ABSL_GUARDED_BY(mutex_);  // until taken
   bool has_output_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   ReaderState reader_ ABSL_GUARDED_BY(mutex_) = ReaderState::kArmed;

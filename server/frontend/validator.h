@@ -31,6 +31,7 @@ struct ValidatorOptions {
   RequestLimits limits;
   std::vector<std::string> served_names;  // at least one
   int32_t vocab_size = 0;                 // stop ids are below it
+  int32_t num_experts = 0;                // 0: nothing to route
   uint64_t default_seed = 0;
 };
 
@@ -46,6 +47,7 @@ struct ValidRequest {
   SamplingParams sampling;
   std::optional<int32_t> max_tokens;
   std::vector<TokenId> stop_token_ids;  // the client's, sorted
+  int64_t text_bytes = 0;               // messages and prefix
   int32_t num_images = 0;
   int64_t encoded_image_bytes = 0;  // decoded size of data URIs
 };
@@ -54,7 +56,7 @@ class Validator {
  public:
   explicit Validator(const ValidatorOptions& options);
 
-  // Moves out of `spec` what it keeps, also when it fails.
+  // Moves the messages out of `spec` when it succeeds.
   [[nodiscard]] absl::StatusOr<ValidRequest> Validate(GenerateSpec&& spec) const;
   // The parts of it that Tokenize, CountTokens and GetModelInfo need.
   [[nodiscard]] absl::StatusOr<std::string> ResolveModel(
@@ -72,19 +74,16 @@ class Validator {
 
   const ValidatorOptions& options() const { return options_; }
   // Field paths of options that are answered with UNIMPLEMENTED, for GetModelInfo.
-  static const std::vector<std::string>& UnsupportedOptions();
+  static std::vector<std::string> UnsupportedOptions();
 
  private:
-  absl::Status CheckMessages(const GenerateSpec& spec, ValidRequest& request) const;
-  absl::Status CheckMessage(const MessageSpec& message,
-                            bool first_turn,
-                            int64_t& text_bytes,
-                            ValidRequest& request) const;
+  absl::Status CheckMessages(const std::vector<MessageSpec>& messages, ValidRequest& request) const;
+  absl::Status CheckParts(const MessageSpec& message, ValidRequest& request) const;
+  absl::Status CheckText(std::string_view text, ValidRequest& request) const;
   absl::Status CheckImage(const ImageSpec& image, ValidRequest& request) const;
   absl::Status CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const;
-  absl::Status CheckUnsupportedSampling(const SamplingSpec& spec) const;
   absl::Status CheckStop(const StopSpec& spec, ValidRequest& request) const;
-  absl::Status CheckUnsupported(const GenerateSpec& spec) const;
+  absl::Status CheckOtherOptions(const GenerateSpec& spec) const;
 
   const ValidatorOptions options_;
 };

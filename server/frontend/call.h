@@ -1,0 +1,116 @@
+// Call: one admitted request inside the front end, from Submit to the moment when both its stream
+// has ended and the engine has given it back. It holds the request's stage and its numbers; the
+// rules of who may do what next are here, so that threads that race (a cancel, a deadline, the
+// engine's last event) agree on one end.
+//
+// Thread-safe; no method calls out. Shared by the table of calls and the threads that work on it.
+#ifndef PARROT_SERVER_FRONTEND_CALL_H_
+#define PARROT_SERVER_FRONTEND_CALL_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "model/text/incremental_detokenizer.h"
+#include "scheduler/event.h"
+#include "scheduler/request.h"
+#include "server/frontend/admission.h"
+#include "server/frontend/answer.h"
+#include "server/frontend/metrics.h"
+#include "server/frontend/prompt_builder.h"
+#include "server/frontend/response_stream.h"
+#include "server/frontend/validator.h"
+
+namespace parrot {
+
+class Call {
+ public:
+  // Constant after construction.
+  struct Facts {
+    RequestKey key = 0;
+    RequestKind kind = RequestKind::kGenerate;
+    std::string request_id;
+    std::string tenant;
+    std::string model;
+    std::string language;
+    absl::Time arrival;
+    absl::Time deadline;
+  };
+  Call(Facts facts,
+       ValidRequest request,
+       std::shared_ptr<ResponseStream> stream,
+       std::unique_ptr<Admission::Ticket> ticket);
+
+  const Facts& facts() const { return facts_; }
+  ResponseStream& stream() { return *stream_; }
+  const std::shared_ptr<ResponseStream>& shared_stream() const { return stream_; }
+
+  // -- Phases: queued -> preparing -> in the engine
+  // ------------------------------------------------ The request to prepare; nullopt when the call
+  // has ended meanwhile.
+  std::optional<ValidRequest> BeginPreparing();
+  // The prompt is ready and the engine gets the request next. False when the call has ended.
+  bool BeginEngine(const PreparedPrompt& prompt, const Tokenizer& tokenizer, int64_t pixel_bytes);
+  // No thread prepares it any more and the engine does not hold it: it was refused, dropped, or the
+  // engine has said its last word. Call once, after BeginPreparing.
+  void Leave();
+
+  // -- The end
+  // -------------------------------------------------------------------------------------
+  struct Ending {
+    bool in_engine = false;                             // the engine still holds it: cancel there
+    CancelStage stage = CancelStage::kPreprocessQueue;  // where it was
+  };
+  // nullopt if it has ended before: exactly one caller gets to end the stream.
+  std::optional<Ending> TryEnd();
+  bool ended() const;
+  bool in_engine() const;
+  // Ended, and nobody works on it any more.
+  bool finished() const;
+  // Gives back the admission's room.
+  void ReleaseTicket();
+
+  // -- Output: called by the output thread
+  // ---------------------------------------------------------
+  void AddRouting(ImageRouting routing);
+  std::vector<ImageRouting> routing() const;
+  struct Piece {
+    std::string text;
+    absl::Duration since_last_token;  // zero for the first token
+    bool first_token = false;
+  };
+  // `at` is when the engine reported the token.
+  Piece AddToken(TokenId token, absl::Time at, Clock& clock);
+  // What the detokeniser held back.
+  std::string FinishText();
+  // What the end of the output reports; the engine's numbers when it has sent them.
+  OutputFinishedEvent MakeFinish(FinishReason reason,
+                                 const FinishEvent* event,
+                                 absl::Time now) const;
+  Usage prompt_usage() const;
+
+ private:
+  enum class Phase { kQueued, kPreparing, kEngine, kLeft };
+
+  const Facts facts_;
+  const std::shared_ptr<ResponseStream> stream_;  // and the protocol's call
+
+  mutable absl::Mutex mutex_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kQueued;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<ValidRequest> request_ ABSL_GUARDED_BY(mutex_);  // while queued
+  std::unique_ptr<Admission::Ticket> ticket_ ABSL_GUARDED_BY(mutex_);
+  Usage usage_ ABSL_GUARDED_BY(mutex_);
+  AnswerTimings timings_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ImageRouting> routing_ ABSL_GUARDED_BY(mutex_);
+  std::optional<IncrementalDetokenizer> detokenizer_ ABSL_GUARDED_BY(mutex_);
+  absl::Time last_token_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+};
+
+}  // namespace parrot
+
+#endif  // PARROT_SERVER_FRONTEND_CALL_H_

@@ -1,0 +1,321 @@
+#include "server/frontend/call_runner.h"
+
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+
+namespace parrot {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+// The engine ends a request at its deadline; the timer does when the engine hangs.
+constexpr absl::Duration kEngineDeadlineGrace = absl::Seconds(1);
+
+absl::Status DeadlineExceeded() {
+  return ErrorStatus(absl::StatusCode::kDeadlineExceeded,
+                     "the deadline has passed",
+                     {.reason = "DEADLINE_EXCEEDED"});
+}
+
+absl::Status Cancelled() {
+  return ErrorStatus(absl::StatusCode::kCancelled, "cancelled", {.reason = "CANCELLED"});
+}
+
+// What the client may see of the engine's error: an INTERNAL one may quote a library.
+absl::Status PublicStatus(const absl::Status& status, const std::string& request_id) {
+  if (status.code() == absl::StatusCode::kInternal || status.ok()) {
+    return ErrorStatus(absl::StatusCode::kInternal,
+                       "inference failed, id=" + request_id,
+                       {.reason = "INFERENCE_FAILED"});
+  }
+  if (!GetErrorFacts(status).reason.empty()) return status;
+  return ErrorStatus(status.code(),
+                     std::string_view(status.message().data(), status.message().size()),
+                     {.reason = "ENGINE_" + absl::StatusCodeToString(status.code())});
+}
+
+absl::Status StatusOfFinish(const FinishEvent& event, const std::string& request_id) {
+  switch (event.reason) {
+    case FinishReason::kStop:
+    case FinishReason::kLength:
+      return absl::OkStatus();
+    case FinishReason::kCancelled:
+      return Cancelled();
+    case FinishReason::kDeadline:
+      return DeadlineExceeded();
+    case FinishReason::kError:
+      break;
+  }
+  return PublicStatus(event.status, request_id);
+}
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+CallRunner::CallRunner(const Options& options, const Parts& parts)
+    : options_(options),
+      parts_(parts),
+      id_seed_(RandomSeed()),
+      admission_({.capacity = options.capacity,
+                  .max_engine_queue = options.max_engine_queue,
+                  .max_num_seqs = options.max_num_seqs},
+                 &parts.lifecycle,
+                 [this] { return Load(); }),
+      preprocessor_(options.capacity.num_preprocess_threads, options.capacity.max_preprocess_queue),
+      output_(calls_, parts.metrics, parts.clock, [this](Call& call, const FinishEvent& event) {
+        OnEngineFinished(call, event);
+      }) {}
+
+EngineLoad CallRunner::Load() const { return started_.load() ? engine_.load() : EngineLoad{}; }
+
+void CallRunner::Start(EngineClient engine) {
+  PARROT_CHECK(!started_.load());
+  engine_ = std::move(engine);
+  started_.store(true);
+  output_.Start();
+  preprocessor_.Start();
+  timer_ = std::thread([this] {
+    while (calls_.WaitForTick(kTick)) CheckTimers();
+  });
+}
+
+void CallRunner::Stop() {
+  preprocessor_.Stop();
+  output_.Stop();
+  calls_.Close();
+  if (timer_.joinable()) timer_.join();
+}
+
+void CallRunner::EndAll(const absl::Status& status) {
+  for (const std::shared_ptr<Call>& call : calls_.Calls()) {
+    EndCall(*call, status, FinishReason::kError);
+  }
+}
+
+// -- The beginning: validate, admit, queue --------------------------------------------------------
+
+absl::Time CallRunner::DeadlineOf(const GenerateSpec& spec, absl::Time arrival) const {
+  if (spec.deadline == absl::InfiniteFuture()) return arrival + options_.limits.default_timeout;
+  return std::min(spec.deadline, arrival + options_.limits.max_timeout);
+}
+
+std::string CallRunner::MintRequestId(RequestKey key) const {
+  return absl::StrCat(absl::Hex(id_seed_, absl::kZeroPad16), "-", absl::Hex(key, absl::kZeroPad8));
+}
+
+RequestKey CallRunner::Submit(GenerateSpec spec,
+                              const Identity& identity,
+                              std::shared_ptr<ResponseStream> stream,
+                              bool warm_up) {
+  Call::Facts facts;
+  facts.key = next_key_.fetch_add(1);
+  facts.kind = spec.kind;
+  facts.arrival = spec.arrival == absl::InfinitePast() ? parts_.clock.Now() : spec.arrival;
+  facts.deadline = DeadlineOf(spec, facts.arrival);
+  const RequestKey key = facts.key;
+  const absl::StatusOr<std::string> id = parts_.validator.ResolveRequestId(spec);
+  facts.request_id = id.ok() && !id->empty() ? *id : MintRequestId(key);
+  stream->SetRequestId(facts.request_id);
+
+  absl::Status status = id.status();
+  if (status.ok()) {
+    absl::StatusOr<std::shared_ptr<Call>> call =
+        Admit(std::move(spec), identity, stream, std::move(facts), warm_up);
+    if (call.ok()) {
+      calls_.Insert(*call);
+      if (preprocessor_.TryPost([this, call = *call] { Prepare(*call); })) return key;
+      EndCall(
+          **call, admission_.Overloaded("QUEUE_FULL", "preprocessing queue"), FinishReason::kError);
+      return key;
+    }
+    status = call.status();
+  }
+  parts_.metrics.CountRejected(GetErrorFacts(status).reason);
+  stream->End(status, {});
+  return key;
+}
+
+absl::StatusOr<std::shared_ptr<Call>> CallRunner::Admit(GenerateSpec&& spec,
+                                                        const Identity& identity,
+                                                        std::shared_ptr<ResponseStream> stream,
+                                                        Call::Facts facts,
+                                                        bool warm_up) {
+  if (!warm_up) RETURN_IF_ERROR(admission_.CheckReady());
+  ASSIGN_OR_RETURN(ValidRequest request, parts_.validator.Validate(std::move(spec)));
+  if (facts.deadline <= parts_.clock.Now()) return DeadlineExceeded();
+  facts.tenant = identity.tenant;
+  facts.model = request.model;
+  facts.language = request.language;
+  const int64_t pixel_bytes = request.num_images * options_.bytes_per_image;
+  ASSIGN_OR_RETURN(std::unique_ptr<Admission::Ticket> ticket,
+                   admission_.Admit(request.encoded_image_bytes + pixel_bytes));
+  return std::make_shared<Call>(
+      std::move(facts), std::move(request), std::move(stream), std::move(ticket));
+}
+
+// -- The middle: prepare, hand to the engine ------------------------------------------------------
+
+void CallRunner::Prepare(Call& call) {
+  std::optional<ValidRequest> request = call.BeginPreparing();
+  if (!request.has_value()) return;  // it ended while it waited
+  const absl::Status status = PrepareAndAdd(call, *std::move(request));
+  if (status.ok()) {
+    // Whoever ended it between BeginEngine and now told an engine that did not know it yet.
+    if (call.ended()) engine_.cancel(call.facts().key);
+    return;
+  }
+  call.Leave();
+  EndCall(call, status, FinishReason::kError);
+  ReleaseIfFinished(call);
+}
+
+absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
+  const auto keep_going = [this, &call]() -> absl::Status {
+    if (call.ended()) return Cancelled();
+    if (parts_.clock.Now() >= call.facts().deadline) return DeadlineExceeded();
+    return absl::OkStatus();
+  };
+  const RequestKind kind = request.kind;
+  const std::optional<int32_t> max_tokens = request.max_tokens;
+  const SamplingParams sampling = request.sampling;
+  std::vector<TokenId> stop_token_ids = std::move(request.stop_token_ids);
+  ASSIGN_OR_RETURN(
+      PreparedPrompt prompt,
+      parts_.prompt_builder.Build(std::move(request), call.facts().tenant, keep_going));
+  const auto num_prompt_tokens = static_cast<int32_t>(prompt.token_ids.size());
+  ASSIGN_OR_RETURN(const int32_t num_tokens,
+                   parts_.validator.CheckLength(kind, num_prompt_tokens, max_tokens));
+  if (!prompt.images.empty()) {
+    parts_.metrics.CountImages(static_cast<int32_t>(prompt.images.size()),
+                               prompt.encoded_image_bytes);
+  }
+  const int64_t pixel_bytes = static_cast<int64_t>(prompt.images.size()) * options_.bytes_per_image;
+  if (!call.BeginEngine(prompt, parts_.tokenizer, pixel_bytes)) return Cancelled();
+  call.stream().Accept({.request_id = call.facts().request_id,
+                        .model = call.facts().model,
+                        .usage = call.prompt_usage()},
+                       /*num_outputs=*/1);
+  const absl::Status added = engine_.add(
+      MakeRequest(call, sampling, std::move(stop_token_ids), num_tokens, std::move(prompt)));
+  return added.ok() ? added : PublicStatus(added, call.facts().request_id);
+}
+
+std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
+                                                       const SamplingParams& sampling,
+                                                       std::vector<TokenId> stop_token_ids,
+                                                       int32_t max_tokens,
+                                                       PreparedPrompt prompt) const {
+  auto request = std::make_shared<Request>();
+  const Call::Facts& facts = call.facts();
+  request->key = facts.key;
+  request->request_id = facts.request_id;
+  request->tenant = facts.tenant;
+  request->kind = facts.kind;
+  request->token_ids = std::move(prompt.token_ids);
+  request->images = std::move(prompt.images);
+  request->text_ids = std::move(prompt.text_ids);
+  request->sampling = sampling;
+  request->max_tokens = max_tokens;
+  stop_token_ids.push_back(options_.eos_token_id);
+  std::sort(stop_token_ids.begin(), stop_token_ids.end());
+  stop_token_ids.erase(std::unique(stop_token_ids.begin(), stop_token_ids.end()),
+                       stop_token_ids.end());
+  request->stop_token_ids = std::move(stop_token_ids);
+  request->arrival = facts.arrival;
+  request->deadline = facts.deadline;
+  return request;
+}
+
+// -- The end --------------------------------------------------------------------------------------
+
+void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
+  call.Leave();
+  const bool ends_here = call.TryEnd().has_value();
+  if (!ends_here) {
+    ReleaseIfFinished(call);
+    return;
+  }
+  const absl::Status status = StatusOfFinish(event, call.facts().request_id);
+  const std::string tail = call.FinishText();
+  const OutputFinishedEvent finished = call.MakeFinish(event.reason, &event, parts_.clock.Now());
+  if (status.ok() && call.facts().kind == RequestKind::kRoute) {
+    parts_.metrics.CountRouted(finished, call.facts().language);
+  } else {
+    parts_.metrics.CountFinished(finished, call.facts().language);
+  }
+  if (status.ok()) admission_.RecordDuration(finished.timings.total);
+  // Room first, the client's last word then: whoever has read it finds the room free.
+  ReleaseIfFinished(call);
+  if (status.ok()) {
+    call.stream().PushText(event.sequence_idx, tail);
+    call.stream().FinishOutput(finished);
+  }
+  call.stream().End(status, finished);
+}
+
+void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason reason) {
+  const std::optional<Call::Ending> ending = call.TryEnd();
+  if (!ending.has_value()) return;
+  const OutputFinishedEvent finished = call.MakeFinish(reason, nullptr, parts_.clock.Now());
+  if (absl::IsCancelled(status)) {
+    parts_.metrics.CountCancelled(ending->stage);
+  } else if (!ending->in_engine || absl::IsAborted(status)) {
+    parts_.metrics.CountRejected(GetErrorFacts(status).reason);
+  }
+  if (ending->in_engine) {
+    parts_.metrics.CountFinished(finished, call.facts().language);
+    engine_.cancel(call.facts().key);
+  }
+  ReleaseIfFinished(call);
+  call.stream().End(status, finished);
+}
+
+void CallRunner::ReleaseIfFinished(Call& call) {
+  if (!call.finished() || !calls_.Remove(call)) return;
+  call.ReleaseTicket();
+}
+
+void CallRunner::Cancel(RequestKey key) {
+  if (const std::shared_ptr<Call> call = calls_.Find(key); call != nullptr) {
+    EndCall(*call, Cancelled(), FinishReason::kCancelled);
+    call->stream().Detach();
+    return;
+  }
+  if (const std::shared_ptr<ResponseStream> stream = calls_.TakeUnread(key); stream != nullptr) {
+    if (!stream->closed()) parts_.metrics.CountCancelled(CancelStage::kWrite);
+    stream->Detach();
+  }
+}
+
+void CallRunner::CheckTimers() {
+  const absl::Time now = parts_.clock.Now();
+  for (const std::shared_ptr<Call>& call : calls_.Calls()) {
+    if (call->stream().AbortIfStalled(now)) {
+      EndCall(*call, ResponseStream::TooSlow(), FinishReason::kCancelled);
+      continue;
+    }
+    const absl::Duration grace = call->in_engine() ? kEngineDeadlineGrace : absl::ZeroDuration();
+    if (now >= call->facts().deadline + grace) {
+      EndCall(*call, DeadlineExceeded(), FinishReason::kDeadline);
+    }
+  }
+  for (const auto& [key, stream] : calls_.SweepUnread()) {
+    if (stream->AbortIfStalled(now)) {
+      parts_.metrics.CountRejected(GetErrorFacts(ResponseStream::TooSlow()).reason);
+    }
+  }
+  if (!Load().health.ok()) parts_.lifecycle.Set(ServerState::kFailed);
+}
+
+}  // namespace parrot

@@ -1,0 +1,34 @@
+// EngineClient: what the front end asks of whoever runs requests: an Engine now, a dispatcher over
+// several later, a script in tests. The contracts are those of Engine::Add, Cancel and load; all
+// three are thread-safe and never block.
+#ifndef PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
+#define PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "scheduler/engine.h"
+#include "scheduler/request.h"
+
+namespace parrot {
+
+struct EngineClient {
+  std::function<absl::Status(std::shared_ptr<const Request>)> add;
+  std::function<void(RequestKey)> cancel;
+  std::function<EngineLoad()> load;
+};
+
+// `engine` is borrowed.
+inline EngineClient EngineClientOf(Engine& engine) {
+  return {
+      .add = [&engine](
+                 std::shared_ptr<const Request> request) { return engine.Add(std::move(request)); },
+      .cancel = [&engine](RequestKey key) { engine.Cancel(key); },
+      .load = [&engine] { return engine.load(); }};
+}
+
+}  // namespace parrot
+
+#endif  // PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_

@@ -1,0 +1,70 @@
+// OutputProcessor: the engine's EventSink. The engine thread only hands events over; a thread of
+// its own turns tokens into text and pushes it to the streams, so that neither a detokeniser nor a
+// protocol's callback ever delays a step.
+//
+// What waits between the two is not bounded by a number of its own, and needs none: the engine
+// makes no more events than max_num_seqs a step, and each request's are bounded by its max_tokens.
+//
+// Thread contract: OnEvents on the engine thread; the rest thread-safe.
+#ifndef PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
+#define PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "scheduler/event.h"
+#include "server/frontend/call.h"
+#include "server/frontend/call_table.h"
+#include "server/frontend/metrics.h"
+
+namespace parrot {
+
+class OutputProcessor final : public EventSink {
+ public:
+  // The engine has said its last word on a call; what remains is to end it. On the output thread.
+  using FinishHandler = std::function<void(Call&, const FinishEvent&)>;
+
+  // All borrowed.
+  OutputProcessor(CallTable& calls, Metrics& metrics, Clock& clock, FinishHandler on_finish);
+  ~OutputProcessor() override;
+
+  void Start();
+  // Handles what has come so far and joins. Idempotent.
+  void Stop();
+  void OnEvents(std::vector<EngineEvent>& events) override;
+
+ private:
+  struct TimedEvent {
+    EngineEvent event;
+    absl::Time at;  // when the engine reported it
+  };
+
+  void Run();
+  void Handle(const RoutingEvent& event, absl::Time at);
+  void Handle(const TokenEvent& event, absl::Time at);
+  void Handle(const FinishEvent& event, absl::Time at);
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !pending_.empty();
+  }
+
+  CallTable& calls_;
+  Metrics& metrics_;
+  Clock& clock_;
+  const FinishHandler on_finish_;
+  absl::Mutex mutex_;
+  std::vector<TimedEvent> pending_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // touched by Start and Stop alone
+};
+
+// Shannon entropy in nats; 0 for an empty vector. Weights <= 0 add nothing.
+float Entropy(const std::vector<float>& weights);
+
+}  // namespace parrot
+
+#endif  // PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_

@@ -1,0 +1,146 @@
+#include "server/frontend/prompt_builder.h"
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "base/check.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "server/frontend/data_uri.h"
+#include "server/frontend/option_checks.h"
+
+namespace parrot {
+namespace {
+
+ChatRole ToChatRole(RoleSpec role) {
+  switch (role) {
+    case RoleSpec::kSystem:
+      return ChatRole::kSystem;
+    case RoleSpec::kAssistant:
+      return ChatRole::kAssistant;
+    case RoleSpec::kUnspecified:
+    case RoleSpec::kUser:
+      break;
+  }
+  return ChatRole::kUser;
+}
+
+// Moves the texts out of `request`; its images stay where they are.
+Conversation ToConversation(ValidRequest& request) {
+  Conversation conversation;
+  conversation.generation_prefix = std::move(request.generation_prefix);
+  conversation.placement =
+      request.literal_placement ? ImagePlacement::kLiteral : ImagePlacement::kCanonical;
+  conversation.messages.reserve(request.messages.size());
+  for (MessageSpec& message : request.messages) {
+    ChatMessage& target = conversation.messages.emplace_back();
+    target.role = ToChatRole(message.role);
+    target.parts.reserve(message.parts.size());
+    for (PartSpec& part : message.parts) {
+      if (auto* text = std::get_if<TextSpec>(&part)) {
+        target.parts.emplace_back(std::move(text->text));
+      } else {
+        target.parts.emplace_back(ChatImage{});
+      }
+    }
+  }
+  return conversation;
+}
+
+// CONTEXT_LENGTH_EXCEEDED has no field of its own; errors of a text part have.
+absl::Status WithPromptField(const absl::Status& status) {
+  return GetErrorFacts(status).field.empty() ? WithField(status, "messages") : status;
+}
+
+}  // namespace
+
+PromptBuilder::PromptBuilder(const Options& options,
+                             const ChatTemplate& chat_template,
+                             const ClipImageProcessor& image_processor,
+                             Clock& clock)
+    : options_(options),
+      chat_template_(chat_template),
+      image_processor_(image_processor),
+      clock_(clock) {}
+
+absl::StatusOr<PlacedImage> PromptBuilder::PrepareImage(ImageSpec image,
+                                                        std::string_view tenant,
+                                                        PreparedPrompt& prompt) const {
+  const absl::Time start = clock_.Now();
+  std::string mime_type = image.mime_type.value_or("");
+  if (image.source == ImageSpec::Source::kDataUri) {
+    absl::StatusOr<DataUri> uri = ParseDataUri(image.data);
+    if (!uri.ok()) return WithField(uri.status(), "data_uri");
+    mime_type = std::string(uri->mime_type);
+    absl::StatusOr<std::string> bytes = DecodeBase64(*uri);
+    if (!bytes.ok()) return WithField(bytes.status(), "data_uri");
+    image.data = *std::move(bytes);
+  }
+  const absl::Duration decode_uri = clock_.Now() - start;
+  ASSIGN_OR_RETURN(PreprocessedImage preprocessed,
+                   image_processor_.Preprocess(image.data, mime_type, tenant));
+  prompt.decode_image += decode_uri + preprocessed.decode_time;
+  prompt.preprocess += preprocessed.preprocess_time;
+  prompt.encoded_image_bytes += static_cast<int64_t>(image.data.size());
+  return PlacedImage{.image = std::move(preprocessed.input),
+                     .num_tokens = options_.tokens_per_image,
+                     .routing = RoutingSource::kText};
+}
+
+absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
+    ValidRequest request,
+    std::string_view tenant,
+    const std::function<absl::Status()>& keep_going) const {
+  PreparedPrompt prompt;
+  const absl::Time start = clock_.Now();
+  RETURN_IF_ERROR(keep_going());
+  absl::StatusOr<RenderedPrompt> rendered = chat_template_.Render(
+      ToConversation(request),
+      {.max_tokens = options_.max_prompt_tokens, .tokens_per_image = options_.tokens_per_image});
+  if (!rendered.ok()) return WithPromptField(rendered.status());
+  prompt.tokenize = clock_.Now() - start;
+
+  for (const ImagePartRef& ref : rendered->images) {
+    RETURN_IF_ERROR(keep_going());
+    PartSpec& part = request.messages[ref.message_idx].parts[ref.part_idx];
+    absl::StatusOr<PlacedImage> image =
+        PrepareImage(std::move(std::get<ImageSpec>(part)), tenant, prompt);
+    if (!image.ok()) {
+      const std::string field =
+          Indexed("messages", ref.message_idx) + "." + Indexed("parts", ref.part_idx) + ".image";
+      return WithField(image.status(), field);
+    }
+    prompt.images.push_back(*std::move(image));
+  }
+
+  PARROT_CHECK(static_cast<size_t>(rendered->num_image_slots) == prompt.images.size());
+  prompt.num_image_tokens = rendered->num_image_slots * options_.tokens_per_image;
+  prompt.token_ids.reserve(static_cast<size_t>(rendered->num_text_tokens) +
+                           static_cast<size_t>(prompt.num_image_tokens));
+  prompt.text_ids.reserve(static_cast<size_t>(rendered->num_text_tokens));
+  size_t image_idx = 0;
+  for (const TokenId id : rendered->token_ids) {
+    if (id != kVisualToken) {
+      prompt.token_ids.push_back(id);
+      prompt.text_ids.push_back(id);
+      continue;
+    }
+    prompt.images[image_idx++].position = static_cast<int32_t>(prompt.token_ids.size());
+    prompt.token_ids.insert(
+        prompt.token_ids.end(), static_cast<size_t>(options_.tokens_per_image), kVisualToken);
+  }
+  RETURN_IF_ERROR(keep_going());
+  return prompt;
+}
+
+absl::StatusOr<PromptBuilder::TokenCounts> PromptBuilder::Count(ValidRequest request) const {
+  absl::StatusOr<RenderedPrompt> rendered = chat_template_.Render(
+      ToConversation(request), {.tokens_per_image = options_.tokens_per_image});
+  if (!rendered.ok()) return WithPromptField(rendered.status());
+  return TokenCounts{.text_tokens = rendered->num_text_tokens,
+                     .image_tokens = rendered->num_image_slots * options_.tokens_per_image};
+}
+
+}  // namespace parrot

@@ -1,0 +1,401 @@
+#include "server/frontend/validator.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "model/text/utf8.h"
+#include "server/frontend/data_uri.h"
+#include "server/frontend/option_checks.h"
+
+namespace parrot {
+namespace {
+
+constexpr float kGreedyBelow = 1e-5f;
+constexpr size_t kMaxShownNameBytes = 64;
+
+// A value in range that would change something: refused where the server cannot honour it.
+template <typename T>
+absl::Status RefuseUnlessNeutral(std::string_view field, const std::optional<T>& value, T neutral) {
+  if (!value.has_value() || *value == neutral) return absl::OkStatus();
+  return UnsupportedOption(field);
+}
+
+absl::Status CheckUnsupportedSampling(const SamplingSpec& spec, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckRange("min_p", spec.min_p, {0.0f, 1.0f}));
+  RETURN_IF_ERROR(CheckRange("repetition_penalty",
+                             spec.repetition_penalty,
+                             {.min = 0.0f, .max = 10.0f, .min_excluded = true}));
+  RETURN_IF_ERROR(CheckRange("presence_penalty", spec.presence_penalty, {-2.0f, 2.0f}));
+  RETURN_IF_ERROR(CheckRange("frequency_penalty", spec.frequency_penalty, {-2.0f, 2.0f}));
+  RETURN_IF_ERROR(CheckRange(
+      "logit_bias", static_cast<int64_t>(spec.logit_bias.size()), 0, limits.max_logit_bias));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("min_p", spec.min_p, 0.0f));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("repetition_penalty", spec.repetition_penalty, 1.0f));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("presence_penalty", spec.presence_penalty, 0.0f));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("frequency_penalty", spec.frequency_penalty, 0.0f));
+  if (!spec.logit_bias.empty()) return UnsupportedOption("logit_bias");
+  return absl::OkStatus();
+}
+
+absl::Status CheckStopStrings(const std::vector<std::string>& stop, const RequestLimits& limits) {
+  RETURN_IF_ERROR(
+      CheckRange("stop", static_cast<int64_t>(stop.size()), 0, limits.max_stop_strings));
+  for (size_t i = 0; i < stop.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange(
+        Indexed("stop", i), static_cast<int64_t>(stop[i].size()), 1, limits.max_stop_string_bytes));
+  }
+  if (!stop.empty()) return UnsupportedOption("stop");
+  return absl::OkStatus();
+}
+
+absl::Status CheckPlacement(const std::optional<PlacementSpec>& placement, bool& literal) {
+  switch (placement.value_or(PlacementSpec::kUnspecified)) {
+    case PlacementSpec::kUnspecified:
+    case PlacementSpec::kCanonical:
+      literal = false;
+      return absl::OkStatus();
+    case PlacementSpec::kLiteral:
+      literal = true;
+      return absl::OkStatus();
+  }
+  return InvalidOption("UNKNOWN_ENUM",
+                       "image_placement",
+                       "unknown value",
+                       absl::StrCat(static_cast<int32_t>(*placement)));
+}
+
+absl::Status CheckLanguage(const std::string& language, const RequestLimits& limits) {
+  bool valid =
+      !language.empty() && language.size() <= static_cast<size_t>(limits.max_language_bytes);
+  for (char c : language) {
+    valid = valid && (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-');
+  }
+  if (valid) return absl::OkStatus();
+  return InvalidOption(
+      "INVALID_LANGUAGE",
+      "language",
+      absl::StrCat("a BCP 47 tag of 1 to ", limits.max_language_bytes, " letters, digits and '-'"));
+}
+
+// System at most once and first, then the user; the user last. Turns may repeat: the model was
+// trained on strict turns, yet nothing breaks without.
+absl::Status CheckRole(const std::vector<MessageSpec>& messages, size_t idx) {
+  const RoleSpec role = messages[idx].role;
+  if (role != RoleSpec::kSystem && role != RoleSpec::kUser && role != RoleSpec::kAssistant) {
+    return InvalidOption("INVALID_ROLE",
+                         "role",
+                         "must be system, user or assistant",
+                         absl::StrCat(static_cast<int32_t>(role)));
+  }
+  if (role == RoleSpec::kSystem && idx != 0) {
+    return InvalidOption("INVALID_ROLE", "role", "a system message can only be the first");
+  }
+  const bool first_turn = idx == 0 || (idx == 1 && messages[0].role == RoleSpec::kSystem);
+  if (role == RoleSpec::kAssistant && first_turn) {
+    return InvalidOption("INVALID_ROLE", "role", "the first turn must be the user's");
+  }
+  if (idx + 1 == messages.size() && role != RoleSpec::kUser) {
+    return InvalidOption("INVALID_ROLE", "role", "the last message must be the user's");
+  }
+  return absl::OkStatus();
+}
+
+bool IsRequestId(std::string_view id, const RequestLimits& limits) {
+  if (id.empty() || id.size() > static_cast<size_t>(limits.max_request_id_bytes)) return false;
+  return std::all_of(id.begin(), id.end(), [](char c) {
+    return absl::ascii_isprint(static_cast<unsigned char>(c));
+  });
+}
+
+}  // namespace
+
+Validator::Validator(const ValidatorOptions& options) : options_(options) {
+  PARROT_CHECK(!options_.served_names.empty());
+}
+
+absl::StatusOr<std::string> Validator::ResolveModel(const std::optional<std::string>& model) const {
+  if (!model.has_value()) return options_.served_names.front();
+  for (const std::string& name : options_.served_names) {
+    if (name == *model) return name;
+  }
+  const std::string shown = Printable(*model, kMaxShownNameBytes);
+  return ErrorStatus(absl::StatusCode::kNotFound,
+                     "model '" + shown + "' not served",
+                     {.reason = "MODEL_NOT_FOUND", .field = "model", .value = shown});
+}
+
+absl::StatusOr<std::string> Validator::ResolveRequestId(const GenerateSpec& spec) const {
+  const std::string rule = absl::StrCat(
+      "must be 1 to ", options_.limits.max_request_id_bytes, " printable ASCII characters");
+  if (spec.request_id.has_value() && !IsRequestId(*spec.request_id, options_.limits)) {
+    return InvalidOption("INVALID_REQUEST_ID", "request_id", rule);
+  }
+  if (spec.header_request_id.has_value() &&
+      !IsRequestId(*spec.header_request_id, options_.limits)) {
+    return InvalidOption("INVALID_REQUEST_ID", "x-request-id", rule);
+  }
+  if (spec.request_id.has_value() && spec.header_request_id.has_value() &&
+      *spec.request_id != *spec.header_request_id) {
+    return InvalidOption("INVALID_REQUEST_ID", "request_id", "differs from x-request-id");
+  }
+  if (spec.request_id.has_value()) return *spec.request_id;
+  return spec.header_request_id.value_or("");
+}
+
+absl::Status Validator::ValidateText(std::string_view text) const {
+  const auto size = static_cast<int64_t>(text.size());
+  if (size > options_.limits.max_text_bytes) {
+    return InvalidOption(
+        "TEXT_TOO_LONG",
+        "text",
+        absl::StrCat(size, " bytes of text, limit ", options_.limits.max_text_bytes),
+        absl::StrCat(size),
+        absl::StrCat(options_.limits.max_text_bytes));
+  }
+  return WithField(ValidateUtf8(text), "text");
+}
+
+absl::Status Validator::CheckText(std::string_view text, ValidRequest& request) const {
+  request.text_bytes += static_cast<int64_t>(text.size());
+  const int64_t limit = options_.limits.max_text_bytes;
+  if (request.text_bytes > limit) {
+    return ErrorStatus(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat("more than ", limit, " bytes of text in the request"),
+                       {.reason = "TEXT_TOO_LONG",
+                        .value = absl::StrCat(request.text_bytes),
+                        .limit = absl::StrCat(limit)});
+  }
+  return ValidateUtf8(text);
+}
+
+absl::Status Validator::CheckImage(const ImageSpec& image, ValidRequest& request) const {
+  int64_t size = static_cast<int64_t>(image.data.size());
+  switch (image.source) {
+    case ImageSpec::Source::kNone:
+      return InvalidOption("IMAGE_MISSING", "source", "required");
+    case ImageSpec::Source::kDigest:
+      return UnsupportedOption("digest_sha256");
+    case ImageSpec::Source::kBytes:
+      break;
+    case ImageSpec::Source::kDataUri: {
+      const absl::StatusOr<DataUri> uri = ParseDataUri(image.data);
+      if (!uri.ok()) return WithField(uri.status(), "data_uri");
+      if (image.mime_type.has_value()) {
+        return InvalidOption("INVALID_DATA_URI", "mime_type", "not allowed beside data_uri");
+      }
+      size = uri->decoded_bytes;
+      break;
+    }
+  }
+  if (!image.expert_weights.empty()) return UnsupportedOption("expert_weights");
+  ++request.num_images;
+  request.encoded_image_bytes += size;
+  if (size <= options_.limits.max_image_bytes) return absl::OkStatus();
+  return ErrorStatus(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat(size, " encoded bytes, limit ", options_.limits.max_image_bytes),
+                     {.reason = "IMAGE_TOO_LARGE",
+                      .value = absl::StrCat(size),
+                      .limit = absl::StrCat(options_.limits.max_image_bytes)});
+}
+
+absl::Status Validator::CheckParts(const MessageSpec& message, ValidRequest& request) const {
+  bool has_content = false;
+  for (size_t i = 0; i < message.parts.size(); ++i) {
+    const PartSpec& part = message.parts[i];
+    const std::string field = Indexed("parts", i);
+    if (const auto* text = std::get_if<TextSpec>(&part)) {
+      RETURN_IF_ERROR(WithField(WithField(CheckText(text->text, request), "text"), field));
+      has_content = has_content || !text->text.empty();
+    } else if (const auto* image = std::get_if<ImageSpec>(&part)) {
+      if (message.role != RoleSpec::kUser) {
+        return InvalidOption(
+            "INVALID_ROLE", field + ".image", "images are allowed in user messages only");
+      }
+      RETURN_IF_ERROR(WithField(WithField(CheckImage(*image, request), "image"), field));
+      has_content = true;
+    } else {
+      return InvalidOption("PART_MISSING", field, "text or image required");
+    }
+  }
+  if (!has_content) return InvalidOption("EMPTY_PROMPT", "parts", "empty message");
+  return absl::OkStatus();
+}
+
+absl::Status Validator::CheckMessages(const std::vector<MessageSpec>& messages,
+                                      ValidRequest& request) const {
+  if (messages.empty()) return InvalidOption("EMPTY_PROMPT", "messages", "required");
+  const RequestLimits& limits = options_.limits;
+  if (messages.size() > static_cast<size_t>(limits.max_messages)) {
+    return InvalidOption("TOO_MANY_MESSAGES",
+                         "messages",
+                         absl::StrCat(messages.size(), " messages, limit ", limits.max_messages),
+                         absl::StrCat(messages.size()),
+                         absl::StrCat(limits.max_messages));
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string field = Indexed("messages", i);
+    RETURN_IF_ERROR(WithField(CheckRole(messages, i), field));
+    RETURN_IF_ERROR(WithField(CheckParts(messages[i], request), field));
+  }
+  if (request.num_images > limits.max_images) {
+    return InvalidOption("IMAGE_COUNT",
+                         "messages",
+                         absl::StrCat(request.num_images, " images, limit ", limits.max_images),
+                         absl::StrCat(request.num_images),
+                         absl::StrCat(limits.max_images));
+  }
+  if (request.encoded_image_bytes > limits.max_total_image_bytes) {
+    return InvalidOption(
+        "IMAGE_TOO_LARGE",
+        "messages",
+        absl::StrCat(
+            request.encoded_image_bytes, " bytes of images, limit ", limits.max_total_image_bytes),
+        absl::StrCat(request.encoded_image_bytes),
+        absl::StrCat(limits.max_total_image_bytes));
+  }
+  if (request.kind == RequestKind::kRoute && request.num_images == 0) {
+    return InvalidOption("IMAGE_MISSING", "messages", "routing needs at least one image");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Validator::CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const {
+  RETURN_IF_ERROR(CheckRange("temperature", spec.temperature, {0.0f, 2.0f}));
+  RETURN_IF_ERROR(
+      CheckRange("top_p", spec.top_p, {.min = 0.0f, .max = 1.0f, .min_excluded = true}));
+  RETURN_IF_ERROR(CheckRange("top_k", spec.top_k, 1, INT32_MAX));
+  RETURN_IF_ERROR(CheckUnsupportedSampling(spec, options_.limits));
+  const float temperature = spec.temperature.value_or(0.0f);
+  sampling.temperature = temperature < kGreedyBelow ? 0.0f : temperature;
+  sampling.top_k = std::min(spec.top_k.value_or(0), options_.vocab_size);
+  sampling.top_p = spec.top_p.value_or(1.0f);
+  sampling.seed = spec.seed.value_or(options_.default_seed);
+  return absl::OkStatus();
+}
+
+absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) const {
+  const RequestLimits& limits = options_.limits;
+  RETURN_IF_ERROR(CheckRange("max_tokens", spec.max_tokens, 1, limits.max_model_len));
+  RETURN_IF_ERROR(
+      CheckRange("min_tokens", spec.min_tokens, 0, spec.max_tokens.value_or(limits.max_model_len)));
+  RETURN_IF_ERROR(CheckRange("stop_token_ids",
+                             static_cast<int64_t>(spec.stop_token_ids.size()),
+                             0,
+                             limits.max_stop_token_ids));
+  for (size_t i = 0; i < spec.stop_token_ids.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange(
+        Indexed("stop_token_ids", i), int64_t{spec.stop_token_ids[i]}, 0, options_.vocab_size - 1));
+  }
+  RETURN_IF_ERROR(CheckStopStrings(spec.stop, limits));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("min_tokens", spec.min_tokens, 0));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("ignore_eos", spec.ignore_eos, false));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("include_stop", spec.include_stop, false));
+  request.max_tokens = spec.max_tokens;
+  request.stop_token_ids = spec.stop_token_ids;
+  std::sort(request.stop_token_ids.begin(), request.stop_token_ids.end());
+  return absl::OkStatus();
+}
+
+absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
+  const RequestLimits& limits = options_.limits;
+  RETURN_IF_ERROR(CheckRange("output.logprobs", spec.output.logprobs, 0, limits.max_logprobs));
+  RETURN_IF_ERROR(
+      CheckRange("output.prompt_logprobs", spec.output.prompt_logprobs, 0, limits.max_logprobs));
+  RETURN_IF_ERROR(CheckRange("n", spec.n, 1, limits.max_n));
+  RETURN_IF_ERROR(CheckRange("priority", spec.priority, 0, 9));
+  RETURN_IF_ERROR(
+      CheckRange("timeout_ms", spec.timeout_ms, 1, absl::ToInt64Milliseconds(limits.max_timeout)));
+  if (spec.output.logprobs.has_value()) return UnsupportedOption("output.logprobs");
+  if (spec.output.prompt_logprobs.has_value()) return UnsupportedOption("output.prompt_logprobs");
+  RETURN_IF_ERROR(RefuseUnlessNeutral("n", spec.n, 1));
+  RETURN_IF_ERROR(RefuseUnlessNeutral("priority", spec.priority, 0));
+  if (spec.timeout_ms.has_value()) return UnsupportedOption("timeout_ms");
+  if (!spec.choices.empty()) return UnsupportedOption("choices");
+  if (spec.json_schema.has_value()) return UnsupportedOption("json_schema");
+  if (spec.language.has_value()) return CheckLanguage(*spec.language, limits);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
+  ValidRequest request;
+  request.kind = spec.kind;
+  if (spec.kind == RequestKind::kRoute && options_.num_experts == 0) {
+    return ErrorStatus(absl::StatusCode::kUnimplemented,
+                       "the model has no experts to route",
+                       {.reason = "NO_EXPERTS"});
+  }
+  ASSIGN_OR_RETURN(request.model, ResolveModel(spec.model));
+  RETURN_IF_ERROR(CheckMessages(spec.messages, request));
+  if (spec.generation_prefix.has_value()) {
+    RETURN_IF_ERROR(WithField(CheckText(*spec.generation_prefix, request), "generation_prefix"));
+    request.generation_prefix = std::move(*spec.generation_prefix);
+  }
+  RETURN_IF_ERROR(CheckPlacement(spec.placement, request.literal_placement));
+  RETURN_IF_ERROR(WithField(CheckSampling(spec.sampling, request.sampling), "sampling"));
+  RETURN_IF_ERROR(WithField(CheckStop(spec.stop, request), "stop"));
+  RETURN_IF_ERROR(CheckOtherOptions(spec));
+  request.language = spec.language.value_or("");
+  request.messages = std::move(spec.messages);
+  return request;
+}
+
+absl::StatusOr<int32_t> Validator::CheckLength(RequestKind kind,
+                                               int32_t num_prompt_tokens,
+                                               std::optional<int32_t> max_tokens) const {
+  const int32_t limit = options_.limits.max_model_len;
+  const int32_t fewest = kind == RequestKind::kRoute ? 0 : max_tokens.value_or(1);
+  const int64_t total = int64_t{num_prompt_tokens} + fewest;
+  if (total > limit) {
+    const std::string message =
+        max_tokens.has_value() && num_prompt_tokens < limit
+            ? absl::StrCat("prompt has ",
+                           num_prompt_tokens,
+                           " tokens, with max_tokens ",
+                           *max_tokens,
+                           " it needs ",
+                           total,
+                           ", limit ",
+                           limit)
+            : absl::StrCat("prompt has ", num_prompt_tokens, " tokens, limit ", limit);
+    return InvalidOption("CONTEXT_LENGTH_EXCEEDED",
+                         "messages",
+                         message,
+                         absl::StrCat(max_tokens.has_value() ? total : num_prompt_tokens),
+                         absl::StrCat(limit));
+  }
+  if (kind == RequestKind::kRoute) return 0;
+  return max_tokens.value_or(
+      std::min(options_.limits.max_tokens_default, limit - num_prompt_tokens));
+}
+
+std::vector<std::string> Validator::UnsupportedOptions() {
+  return {
+      "messages.parts.image.digest_sha256",
+      "messages.parts.image.expert_weights",
+      "sampling.min_p",
+      "sampling.repetition_penalty",
+      "sampling.presence_penalty",
+      "sampling.frequency_penalty",
+      "sampling.logit_bias",
+      "stop.min_tokens",
+      "stop.stop",
+      "stop.ignore_eos",
+      "stop.include_stop",
+      "output.logprobs",
+      "output.prompt_logprobs",
+      "n",
+      "priority",
+      "timeout_ms",
+      "choices",
+      "json_schema",
+  };
+}
+
+}  // namespace parrot
