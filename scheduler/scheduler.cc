@@ -268,7 +268,10 @@ void Scheduler::Update(const StepInput& input,
     TakeEncodes(*output, turn);
     TakeRoutes(output, turn);
     for (size_t i = 0; i < output->rows.size(); ++i) {
-      TakeRow(input.spans[input.logits_rows[i].span_idx].slot, &output->rows[i], turn);
+      Sequence* sequence = RunningIn(input.spans[input.logits_rows[i].span_idx].slot);
+      if (sequence == nullptr) continue;
+      sequence->stages()[Stage::kSample] += output->times[Stage::kSample];
+      TakeRow(sequence, &output->rows[i], turn);
     }
   }
   Sweep();
@@ -399,9 +402,8 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
   }
 }
 
-void Scheduler::TakeRow(SlotId slot, RowResult* row, const Turn& turn) {
-  Sequence* sequence = RunningIn(slot);
-  if (sequence == nullptr || row->use != LogitsUse::kSample) return;
+void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
+  if (row->use != LogitsUse::kSample) return;
   const Request& request = sequence->request();
   sequence->MarkToken(turn.now);
   const bool is_stop =

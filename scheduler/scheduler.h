@@ -125,7 +125,7 @@ class Scheduler {
   void AddVisionTimes(const StepOutput& output);
   void TakeEncodes(const StepOutput& output, const Turn& turn);
   void TakeRoutes(StepOutput* output, const Turn& turn);
-  void TakeRow(SlotId slot, RowResult* row, const Turn& turn);
+  void TakeRow(Sequence* sequence, RowResult* row, const Turn& turn);
   // The running sequence that holds the slot; null for a retiring or unknown one.
   Sequence* RunningIn(SlotId slot) const;
 

@@ -1,0 +1,122 @@
+#include "scheduler/sequence.h"
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/scheduler/test_requests.h"
+
+namespace parrot {
+namespace {
+
+constexpr SequenceState kStates[] = {SequenceState::kWaiting,
+                                     SequenceState::kRunning,
+                                     SequenceState::kRetiring,
+                                     SequenceState::kReleased};
+
+const absl::Time kStart = absl::FromUnixSeconds(1'000'000'000);
+
+TEST(SequenceTest, MovesOnlyForward) {
+  using S = SequenceState;
+  const std::vector<std::pair<S, S>> legal = {{S::kWaiting, S::kRunning},
+                                              {S::kWaiting, S::kReleased},
+                                              {S::kRunning, S::kRetiring},
+                                              {S::kRetiring, S::kReleased}};
+  for (const S from : kStates) {
+    for (const S to : kStates) {
+      const bool expected =
+          std::find(legal.begin(), legal.end(), std::pair(from, to)) != legal.end();
+      EXPECT_EQ(Sequence::CanMove(from, to), expected)
+          << SequenceStateName(from) << " to " << SequenceStateName(to);
+    }
+  }
+}
+
+TEST(SequenceDeathTest, RejectsAnIllegalTransition) {
+  Sequence sequence(RequestBuilder(1).Text(3).Build(), 0, kStart);
+  EXPECT_DEATH(sequence.MoveTo(SequenceState::kRetiring), "waiting to retiring");
+  sequence.MoveTo(SequenceState::kReleased);
+  EXPECT_DEATH(sequence.MoveTo(SequenceState::kRunning), "released to running");
+}
+
+TEST(SequenceTest, ComputedTokensChaseTokens) {
+  Sequence sequence(RequestBuilder(1).Text(5).MaxTokens(3).Build(), 0, kStart);
+  EXPECT_EQ(sequence.max_positions(), 7);  // the third sampled token is never computed
+  sequence.SubmitTokens(3, /*samples=*/false);
+  EXPECT_EQ(sequence.next_position(), 3);
+  sequence.SubmitTokens(2, /*samples=*/true);
+  EXPECT_TRUE(sequence.in_decode());
+  EXPECT_EQ(sequence.num_device_tokens(), 6);
+  EXPECT_EQ(sequence.num_tokens(), 5);
+  sequence.SubmitTokens(1, /*samples=*/true);  // the token that the step in flight draws
+  EXPECT_EQ(sequence.num_inflight_tokens(), 6);
+  sequence.CommitTokens(3);
+  sequence.CommitTokens(2);
+  sequence.AppendSample(42);
+  EXPECT_EQ(sequence.num_computed_tokens(), 5);
+  EXPECT_EQ(sequence.num_tokens(), 6);
+  EXPECT_EQ(sequence.token(5), 42);
+  EXPECT_EQ(sequence.num_device_tokens(), 7);
+  sequence.CommitTokens(1);
+  EXPECT_EQ(sequence.num_inflight_tokens(), 0);
+}
+
+TEST(SequenceDeathTest, RefusesPositionsWithoutTokens) {
+  Sequence sequence(RequestBuilder(1).Text(2).Build(), 0, kStart);
+  EXPECT_DEATH(sequence.SubmitTokens(3, false), "3 at 0 of 2");
+  EXPECT_DEATH(sequence.CommitTokens(1), "in flight");
+  EXPECT_DEATH(sequence.AppendSample(1), "");
+}
+
+TEST(SequenceTest, CopiesTokensAcrossPromptAndAnswer) {
+  const auto request = RequestBuilder(9).Text(4).MaxTokens(4).Build();
+  Sequence sequence(request, 0, kStart);
+  sequence.SubmitTokens(4, true);
+  sequence.CommitTokens(4);
+  sequence.AppendSample(100);
+  sequence.SubmitTokens(1, true);
+  sequence.CommitTokens(1);
+  sequence.AppendSample(101);
+  std::vector<TokenId> all = request->token_ids;
+  all.insert(all.end(), {100, 101});
+  for (int32_t begin = 0; begin <= 6; ++begin) {
+    for (int32_t count = 0; begin + count <= 6; ++count) {
+      std::vector<TokenId> ids = {-1};
+      sequence.CopyTokens(begin, count, &ids);
+      std::vector<TokenId> expected = {-1};
+      expected.insert(expected.end(), all.begin() + begin, all.begin() + begin + count);
+      EXPECT_EQ(ids, expected) << begin << " + " << count;
+    }
+  }
+}
+
+TEST(SequenceTest, StopsBeforeTheFirstImageThatIsNotRouted) {
+  Sequence sequence(RequestBuilder(1).Text(3).Image(1).Text(2).Image(2).Text(1).Build(), 0, kStart);
+  EXPECT_EQ(sequence.visual_limit(), 3);
+  sequence.visuals()[0].state = VisualState::kRouting;
+  EXPECT_EQ(sequence.visual_limit(), 3);
+  sequence.visuals()[0].state = VisualState::kReady;
+  EXPECT_EQ(sequence.visual_limit(), 10);
+  EXPECT_FALSE(sequence.all_visuals_routed());
+  sequence.visuals()[0].state = VisualState::kConsumed;
+  sequence.visuals()[1].state = VisualState::kReady;
+  EXPECT_EQ(sequence.visual_limit(), sequence.num_prompt_tokens());
+  EXPECT_TRUE(sequence.all_visuals_routed());
+}
+
+TEST(SequenceTest, SplitsItsTimeIntoQueuePrefillAndDecode) {
+  Sequence sequence(RequestBuilder(1).Text(3).Arrival(kStart).MaxTokens(9).Build(), 0, kStart);
+  EXPECT_EQ(sequence.Times(kStart + absl::Seconds(4)).queue, absl::Seconds(4));
+  sequence.MarkFirstStep(kStart + absl::Seconds(1));
+  sequence.MarkFirstStep(kStart + absl::Seconds(2));
+  EXPECT_EQ(sequence.Times(kStart + absl::Seconds(2)).prefill, absl::Seconds(1));
+  sequence.MarkToken(kStart + absl::Seconds(3));
+  sequence.MarkToken(kStart + absl::Seconds(8));
+  const RequestTimes times = sequence.Times(kStart + absl::Seconds(9));
+  EXPECT_EQ(times.queue, absl::Seconds(1));
+  EXPECT_EQ(times.prefill, absl::Seconds(2));
+  EXPECT_EQ(times.decode, absl::Seconds(5));
+}
+
+}  // namespace
+}  // namespace parrot
