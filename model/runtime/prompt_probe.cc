@@ -1,6 +1,7 @@
 #include "model/runtime/prompt_probe.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -142,7 +143,7 @@ class ReferenceProbe : public PromptProbe {
     size_t image_idx = 0;
     const size_t limit = request.max_spliced_tokens > 0
                              ? static_cast<size_t>(request.max_spliced_tokens)
-                             : std::numeric_limits<size_t>::max();
+                             : static_cast<size_t>(std::numeric_limits<int32_t>::max());
     for (const TokenId id : request.ids) {
       if (ids_.size() >= limit) break;
       if (id != kVisualToken) {
