@@ -191,7 +191,7 @@ at::Tensor ReferenceBackend::Logits(const LmHeadHandle& handle,
   const auto& impl = static_cast<const LmHeadImpl&>(handle);
   const at::Tensor rows = impl.norm.Apply(hidden);
   if (normed != nullptr) *normed = rows;
-  return impl.head.Apply(rows).to(at::kFloat);
+  return impl.head.Apply(rows).to(c10::promoteTypes(compute_dtype(), at::kFloat));
 }
 
 }  // namespace parrot

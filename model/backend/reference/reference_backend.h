@@ -28,7 +28,8 @@ class ReferenceBackend : public Backend {
  public:
   struct Options {
     at::Device device = at::kCPU;
-    at::ScalarType compute_dtype = at::kFloat;  // or at::kBFloat16
+    // at::kFloat or at::kBFloat16; at::kDouble for gradient checks.
+    at::ScalarType compute_dtype = at::kFloat;
   };
 
   explicit ReferenceBackend(const Options& options) : options_(options) {}

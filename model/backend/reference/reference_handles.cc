@@ -33,7 +33,7 @@ at::Tensor NormWeights::Apply(const at::Tensor& x) const {
   if (spec.kind == NormKind::kLayerNorm) {
     return at::layer_norm(x, {spec.size}, weight, bias, spec.eps);
   }
-  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor wide = x.to(c10::promoteTypes(x.scalar_type(), at::kFloat));
   const at::Tensor variance = wide.square().mean(-1, /*keepdim=*/true);
   return weight * (wide * at::rsqrt(variance + spec.eps)).to(x.scalar_type());
 }

@@ -44,7 +44,7 @@ at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
   const at::Tensor cumulative = probabilities.cumsum(0);
   const at::Tensor total = cumulative[-1];
   const at::Tensor below = (cumulative <= total * row.uniform).logical_and(cumulative < total);
-  return order.index_select(0, below.sum().view({1})).view({});
+  return order.index_select(0, below.sum().view({1})).squeeze(0);
 }
 
 }  // namespace
