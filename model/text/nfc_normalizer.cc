@@ -43,7 +43,10 @@ struct Mark {
   uint16_t combining_class;
 };
 
+// Code points that are not NFC-sensitive in Unicode 14.0 have class 0, whatever newer tables of
+// utf8proc say.
 uint16_t CombiningClass(char32_t code_point) {
+  if (!IsNfcSensitive(code_point)) return 0;
   const Range* range =
       std::lower_bound(std::begin(kClassZeroMarks),
                        std::end(kClassZeroMarks),

@@ -1,5 +1,6 @@
 // Unicode normalisation form C as the reference's tokenizer applies it: decompositions and
-// compositions of Unicode 14.0 (utf8proc 2.8), combining classes of Unicode 9.0. The 98 marks that
+// compositions of Unicode 14.0, combining classes of Unicode 9.0. utf8proc 2.8 knows Unicode 15.0,
+// which composes nothing more; what it has new is held off by our own tables. The 98 marks that
 // got a class after 9.0 count as class 0, and U+11938 is neither decomposed nor composed. Matching
 // this exactly is what makes token ids equal. Linear time but for the sorting of one run of marks.
 // Thread-safe.

@@ -22,7 +22,8 @@ absl::StatusOr<std::string> ReadTokenizerFile(const std::string& dir) {
   std::ifstream file(dir + "/" + kFileName, std::ios::binary | std::ios::ate);
   const auto size = static_cast<int64_t>(file.tellg());
   if (!file.good() || size < 0) {
-    return ErrorStatus(absl::StatusCode::kNotFound, "cannot be read", {.reason = "BAD_TOKENIZER"});
+    return ErrorStatus(
+        absl::StatusCode::kNotFound, "cannot be read", {.reason = "MODEL_FILE_MISSING"});
   }
   if (static_cast<uint64_t>(size) > kMaxTokenizerFileBytes) {
     return BadTokenizer("", absl::StrCat(size, " bytes, limit ", kMaxTokenizerFileBytes));
@@ -30,9 +31,17 @@ absl::StatusOr<std::string> ReadTokenizerFile(const std::string& dir) {
   std::string text(static_cast<size_t>(size), '\0');
   file.seekg(0);
   if (!file.read(text.data(), size)) {
-    return ErrorStatus(absl::StatusCode::kNotFound, "cannot be read", {.reason = "BAD_TOKENIZER"});
+    return ErrorStatus(
+        absl::StatusCode::kNotFound, "cannot be read", {.reason = "MODEL_FILE_MISSING"});
   }
   return text;
+}
+
+// The file becomes the field; the key path stays in the message.
+absl::Status WithFileName(const absl::Status& status) {
+  ErrorFacts facts = GetErrorFacts(status);
+  facts.field = kFileName;
+  return ErrorStatus(status.code(), absl::StrCat(kFileName, ": ", status.message()), facts);
 }
 
 absl::Status TooManyTokens(int64_t num_tokens, int64_t max_tokens) {
@@ -47,9 +56,9 @@ absl::Status TooManyTokens(int64_t num_tokens, int64_t max_tokens) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& dir) {
   absl::StatusOr<std::string> text = ReadTokenizerFile(dir);
-  if (!text.ok()) return WithField(text.status(), kFileName);
+  if (!text.ok()) return WithFileName(text.status());
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = FromJson(*text);
-  if (!tokenizer.ok()) return WithField(tokenizer.status(), kFileName);
+  if (!tokenizer.ok()) return WithFileName(tokenizer.status());
   return tokenizer;
 }
 

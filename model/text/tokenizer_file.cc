@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_status.h"
 #include "base/status_macros.h"
 #include "model/text/qwen_pretokenizer.h"
 #include "model/text/tokenizer_json.h"
@@ -60,6 +62,13 @@ std::optional<std::string> TokenTextToBytes(std::string_view text,
     position += static_cast<size_t>(step.length);
   }
   return bytes;
+}
+
+absl::Status UnsupportedValue(std::string_view key_path) {
+  return WithField(
+      ErrorStatus(
+          absl::StatusCode::kInvalidArgument, "unsupported value", {.reason = "MODEL_UNSUPPORTED"}),
+      key_path);
 }
 
 // What the file must say for its ids to be the ones we compute.
@@ -123,8 +132,8 @@ const Json* Find(const Json& document, std::string_view pointer) {
     const size_t end = std::min(pointer.find('/', begin), pointer.size());
     const std::string part(pointer.substr(begin, end - begin));
     if (node->is_array()) {
-      const size_t index = std::stoul(part);
-      node = index < node->size() ? &(*node)[index] : nullptr;
+      size_t index = 0;
+      node = absl::SimpleAtoi(part, &index) && index < node->size() ? &(*node)[index] : nullptr;
     } else {
       node = node->is_object() && node->contains(part) ? &(*node)[part] : nullptr;
     }
@@ -140,7 +149,7 @@ absl::Status CheckRules(const Json& document) {
       if (rule.may_be_absent) continue;
       return BadTokenizer(KeyPath(rule.pointer), "missing");
     }
-    if (*value != rule.expected) return BadTokenizer(KeyPath(rule.pointer), "unsupported value");
+    if (*value != rule.expected) return UnsupportedValue(KeyPath(rule.pointer));
   }
   return absl::OkStatus();
 }
@@ -233,9 +242,9 @@ absl::Status AddSpecialToken(const Json& token, const std::string& path, Tokeniz
       token["content"].get_ref<const std::string&>().empty()) {
     return BadTokenizer(path + ".content", "missing or empty");
   }
-  if (!has_flag("special", true)) return BadTokenizer(path + ".special", "unsupported value");
+  if (!has_flag("special", true)) return UnsupportedValue(path + ".special");
   for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"}) {
-    if (!has_flag(key, false)) return BadTokenizer(path + "." + key, "unsupported value");
+    if (!has_flag(key, false)) return UnsupportedValue(path + "." + key);
   }
   const auto id = token["id"].get<int64_t>();
   RETURN_IF_ERROR(Claim(id, token["content"].get<std::string>(), path + ".id", file));

@@ -3,8 +3,9 @@
 // that change ids, a vocabulary with holes or duplicates, merges that name unknown tokens.
 //
 // The file is operator input of up to 64 MB, nested at most 64 deep. Errors are INVALID_ARGUMENT
-// with reason BAD_TOKENIZER and the key path as field ("model.merges[17]"); they quote numbers
-// and key names, no other text of the file.
+// with reason MODEL_FILE_INVALID (MODEL_UNSUPPORTED: well-formed, but a kind of tokenizer that we
+// do not implement) and the key path as field ("model.merges[17]"); they quote numbers and key
+// names, no other text of the file.
 #ifndef PARROT_MODEL_TEXT_TOKENIZER_FILE_H_
 #define PARROT_MODEL_TEXT_TOKENIZER_FILE_H_
 

@@ -193,7 +193,7 @@ bool Reader::Close() {
 
 absl::Status BadTokenizer(std::string_view key_path, std::string_view what) {
   const absl::Status status =
-      ErrorStatus(absl::StatusCode::kInvalidArgument, what, {.reason = "BAD_TOKENIZER"});
+      ErrorStatus(absl::StatusCode::kInvalidArgument, what, {.reason = "MODEL_FILE_INVALID"});
   return key_path.empty() ? status : WithField(status, key_path);
 }
 

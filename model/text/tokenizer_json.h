@@ -26,7 +26,7 @@ struct TokenizerJson {
 // vocab that is not an object of integers, merges that are not "left right" or ["left", "right"].
 absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string_view json);
 
-// INVALID_ARGUMENT with reason BAD_TOKENIZER and `key_path` as its field.
+// INVALID_ARGUMENT with reason MODEL_FILE_INVALID and `key_path` as its field.
 absl::Status BadTokenizer(std::string_view key_path, std::string_view what);
 
 }  // namespace parrot
