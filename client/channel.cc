@@ -18,6 +18,9 @@ namespace {
 // silently turns retries off for anything with a picture), and its frame.
 constexpr int64_t kRetryBufferSlackBytes = 64 << 10;
 constexpr int kMaxAttempts = 5;  // gRPC's own bound
+// A server that restarts is found again soon; gRPC's default grows to two minutes.
+constexpr int kFirstReconnectMs = 200;
+constexpr int kSlowestReconnectMs = 5000;
 
 absl::Status Invalid(const std::string& option, const std::string& what, std::string limit = "") {
   return WithField(ErrorStatus(absl::StatusCode::kInvalidArgument,
@@ -105,6 +108,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
   // A stream that waits in a queue sends nothing for long: do not stop its pings after two.
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kSlowestReconnectMs);
   if (IsLocalTarget(options.target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON(ServiceConfigJson(options.max_attempts));
   return grpc::CreateCustomChannel(options.target, Credentials(options.tls), arguments);

@@ -1,0 +1,191 @@
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <string>
+
+#include "absl/time/time.h"
+#include "base/error_status.h"
+#include "client/call_status.h"
+#include "client/cli/report.h"
+#include "nlohmann/json.hpp"
+
+namespace parrot {
+namespace {
+
+// Keys in the order in which they are written here.
+using json = nlohmann::ordered_json;
+
+// Messages may hold bytes that are not UTF-8; the object must not fail for it.
+std::string Dump(const json& object) {
+  return object.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace) +
+         "\n";
+}
+
+// The shortest decimal that reads back as the same float, instead of the float's 17-digit double.
+double Shortest(float value) {
+  std::array<char, 32> buffer{};
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size() - 1, value);
+  return error == std::errc() && std::isfinite(value) ? std::strtod(buffer.data(), nullptr) : 0.0;
+}
+
+const char* CacheLevelText(v1::CacheLevel level) {
+  switch (level) {
+    case v1::CACHE_LEVEL_FEATURES:
+      return "features";
+    case v1::CACHE_LEVEL_EXPERTS:
+      return "experts";
+    case v1::CACHE_LEVEL_KV:
+      return "kv";
+    default:
+      return "none";
+  }
+}
+
+json UsageObject(const v1::Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens()},
+          {"text_tokens", usage.text_tokens()},
+          {"image_tokens", usage.image_tokens()},
+          {"completion_tokens", usage.completion_tokens()},
+          {"cached_tokens", usage.cached_tokens()}};
+}
+
+json TimingsObject(const v1::Timings& timings) {
+  return {{"decode_image", timings.decode_image()},
+          {"preprocess", timings.preprocess()},
+          {"tokenize", timings.tokenize()},
+          {"queue", timings.queue()},
+          {"clip", timings.clip()},
+          {"projector", timings.projector()},
+          {"router", timings.router()},
+          {"experts", timings.experts()},
+          {"prefill", timings.prefill()},
+          {"decode", timings.decode()},
+          {"time_to_first_token", timings.time_to_first_token()},
+          {"total", timings.total()}};
+}
+
+// `routing` is the list per image of the expert weights; the rest stands beside it.
+template <typename RoutingList>
+void AddRouting(const RoutingList& routing, json* object) {
+  json weights = json::array();
+  json entropy = json::array();
+  json cache_levels = json::array();
+  for (const v1::ImageRouting& image : routing) {
+    json row = json::array();
+    for (const float weight : image.expert_weights()) row.push_back(Shortest(weight));
+    weights.push_back(std::move(row));
+    entropy.push_back(Shortest(image.entropy()));
+    cache_levels.push_back(CacheLevelText(image.cache_level()));
+  }
+  (*object)["routing"] = std::move(weights);
+  (*object)["routing_entropy"] = std::move(entropy);
+  (*object)["cache_levels"] = std::move(cache_levels);
+}
+
+json ErrorObject(const absl::Status& status) {
+  const ErrorFacts facts = GetErrorFacts(status);
+  json error = {{"code", absl::StatusCodeToString(status.code())},
+                {"message", std::string(status.message().data(), status.message().size())}};
+  if (!facts.reason.empty()) error["reason"] = facts.reason;
+  if (!facts.field.empty()) error["field"] = facts.field;
+  if (!facts.value.empty()) error["value"] = facts.value;
+  if (!facts.limit.empty()) error["limit"] = facts.limit;
+  if (facts.retry_after > absl::ZeroDuration()) {
+    error["retry_after_seconds"] = absl::ToDoubleSeconds(facts.retry_after);
+  }
+  const std::string request_id = GetRequestId(status);
+  if (!request_id.empty()) error["request_id"] = request_id;
+  return error;
+}
+
+json LimitsObject(const v1::Limits& limits) {
+  return {{"max_model_len", limits.max_model_len()},
+          {"max_tokens_default", limits.max_tokens_default()},
+          {"max_images", limits.max_images()},
+          {"max_image_bytes", limits.max_image_bytes()},
+          {"max_total_image_bytes", limits.max_total_image_bytes()},
+          {"max_image_pixels", limits.max_image_pixels()},
+          {"max_image_side", limits.max_image_side()},
+          {"max_text_bytes", limits.max_text_bytes()},
+          {"max_messages", limits.max_messages()},
+          {"max_receive_message_bytes", limits.max_receive_message_bytes()},
+          {"max_wire_fields", limits.max_wire_fields()},
+          {"max_stop_token_ids", limits.max_stop_token_ids()}};
+}
+
+template <typename Repeated>
+json ListOf(const Repeated& values) {
+  json list = json::array();
+  for (const auto& value : values) list.push_back(value);
+  return list;
+}
+
+}  // namespace
+
+std::string AnswerJson(const Answer& answer) {
+  json object = {{"request_id", answer.request_id},
+                 {"model", answer.model},
+                 {"text", answer.text},
+                 {"token_ids", answer.token_ids},
+                 {"finish_reason", nullptr}};
+  if (answer.finish.has_value()) {
+    object["finish_reason"] = FinishReasonText(answer.finish->finish_reason());
+    if (answer.finish->has_stop_token_id()) {
+      object["stop_token_id"] = answer.finish->stop_token_id();
+    }
+    if (answer.finish->has_stop_text()) object["stop_text"] = answer.finish->stop_text();
+    object["usage"] = UsageObject(answer.finish->usage());
+    object["timings"] = TimingsObject(answer.finish->timings());
+  }
+  AddRouting(answer.routing, &object);
+  if (!answer.status.ok()) object["error"] = ErrorObject(answer.status);
+  return Dump(object);
+}
+
+std::string RouteJson(const v1::RouteResponse& response) {
+  json object = {{"request_id", response.request_id()}, {"model", response.model()}};
+  AddRouting(response.routing(), &object);
+  object["usage"] = UsageObject(response.usage());
+  object["timings"] = TimingsObject(response.timings());
+  return Dump(object);
+}
+
+std::string TokenizeJson(const v1::TokenizeResponse& response) {
+  return Dump({{"model", response.model()},
+               {"token_ids", ListOf(response.token_ids())},
+               {"count", response.token_ids_size()}});
+}
+
+std::string CountJson(const v1::CountTokensResponse& response) {
+  return Dump({{"model", response.model()},
+               {"usage", UsageObject(response.usage())},
+               {"max_model_len", response.max_model_len()}});
+}
+
+std::string ModelJson(const v1::GetModelInfoResponse& response) {
+  return Dump({{"model", response.model()},
+               {"served_names", ListOf(response.served_names())},
+               {"schema_revision", response.schema_revision()},
+               {"server_version", response.server_version()},
+               {"model_revision", response.model_revision()},
+               {"languages", ListOf(response.languages())},
+               {"image_tokens", response.image_tokens()},
+               {"image_size", response.image_size()},
+               {"num_experts", response.num_experts()},
+               {"vocab_size", response.vocab_size()},
+               {"num_layers", response.num_layers()},
+               {"hidden_size", response.hidden_size()},
+               {"num_parameters", response.num_parameters()},
+               {"dtype", response.dtype()},
+               {"device", response.device()},
+               {"limits", LimitsObject(response.limits())},
+               {"unsupported_options", ListOf(response.unsupported_options())}});
+}
+
+std::string HealthJson(const std::string& service, const std::string& state) {
+  return Dump({{"service", service}, {"status", state}});
+}
+
+std::string ErrorJson(const absl::Status& status) { return Dump({{"error", ErrorObject(status)}}); }
+
+}  // namespace parrot

@@ -1,0 +1,102 @@
+#include "client/cli/request_builder.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "client/conversation.h"
+#include "client/messages/bounded_file.h"
+
+namespace parrot {
+namespace {
+
+constexpr int64_t kMaxSecretBytes = 1 << 20;
+constexpr char kStandardInput[] = "/dev/stdin";
+
+absl::StatusOr<std::string> ReadFlagFile(const std::string& path, const std::string& flag) {
+  if (path.empty()) return std::string();
+  absl::StatusOr<std::string> text = ReadBoundedFile(path, kMaxSecretBytes);
+  if (!text.ok()) return WithField(text.status(), flag);
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> TextOrStandardInput(const std::optional<std::string>& given,
+                                                const std::string& flag) {
+  if (given.has_value()) return *given;
+  if (isatty(STDIN_FILENO) == 1) {
+    return ErrorStatus(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat("give ", flag, " or pipe the text to standard input"),
+                       {.reason = kUsageReason});
+  }
+  absl::StatusOr<std::string> text = ReadBoundedFile(kStandardInput, kMaxTextBytes);
+  if (!text.ok()) return WithField(text.status(), "standard input");
+  if (text->ends_with('\n')) text->pop_back();
+  return text;
+}
+
+absl::StatusOr<std::vector<InputMessage>> ReadConversation(const ConversationFlags& flags) {
+  if (!flags.messages_file.empty()) {
+    return ReadMessagesFile(flags.messages_file, {.max_image_bytes = kMaxImageFileBytes});
+  }
+  std::vector<std::string> images;
+  images.reserve(flags.images.size());
+  for (const std::string& path : flags.images) {
+    absl::StatusOr<std::string> image = ReadBoundedFile(path, kMaxImageFileBytes);
+    if (!image.ok()) return WithField(image.status(), "--image");
+    images.push_back(*std::move(image));
+  }
+  ASSIGN_OR_RETURN(std::string prompt, TextOrStandardInput(flags.prompt, "--prompt"));
+  std::vector<InputMessage> messages;
+  if (flags.system.has_value()) messages.push_back(SystemMessage(*flags.system));
+  messages.push_back(UserMessage(std::move(prompt), std::move(images)));
+  return messages;
+}
+
+void ApplySampling(const SamplingFlags& flags, v1::GenerateRequest* request) {
+  v1::SamplingParams& sampling = *request->mutable_sampling();
+  if (flags.temperature.has_value()) sampling.set_temperature(*flags.temperature);
+  if (flags.top_k.has_value()) sampling.set_top_k(*flags.top_k);
+  if (flags.top_p.has_value()) sampling.set_top_p(*flags.top_p);
+  if (flags.seed.has_value()) sampling.set_seed(*flags.seed);
+  v1::StopConditions& stop = *request->mutable_stop();
+  if (flags.max_tokens.has_value()) stop.set_max_tokens(*flags.max_tokens);
+  for (const int32_t token_id : flags.stop_token_ids) stop.add_stop_token_ids(token_id);
+}
+
+v1::GenerateRequest GenerateRequestFrom(const CliOptions& options) {
+  v1::GenerateRequest request;
+  const ConversationFlags& conversation = options.conversation;
+  if (options.connection.model.has_value()) request.set_model(*options.connection.model);
+  if (conversation.prefix.has_value()) request.set_generation_prefix(*conversation.prefix);
+  if (conversation.literal) request.set_image_placement(v1::IMAGE_PLACEMENT_LITERAL);
+  if (conversation.language.has_value()) request.set_language(*conversation.language);
+  ApplySampling(options.sampling, &request);
+  return request;
+}
+
+absl::StatusOr<ClientOptions> ClientOptionsFrom(const ConnectionFlags& flags) {
+  ClientOptions options;
+  options.target = flags.target;
+  options.tls.enabled = flags.tls;
+  ASSIGN_OR_RETURN(options.tls.ca_pem, ReadFlagFile(flags.tls_ca, "--tls-ca"));
+  ASSIGN_OR_RETURN(options.tls.cert_pem, ReadFlagFile(flags.tls_cert, "--tls-cert"));
+  ASSIGN_OR_RETURN(options.tls.key_pem, ReadFlagFile(flags.tls_key, "--tls-key"));
+  ASSIGN_OR_RETURN(options.api_key, ReadFlagFile(flags.api_key_file, "--api-key-file"));
+  if (flags.api_key_file.empty()) {
+    const char* key = std::getenv("PARROT_API_KEY");
+    if (key != nullptr) options.api_key = key;
+  }
+  absl::StripAsciiWhitespace(&options.api_key);
+  if (flags.timeout.has_value()) options.default_timeout = *flags.timeout;
+  return options;
+}
+
+}  // namespace parrot
