@@ -47,6 +47,8 @@ class Logger {
   void Error(std::string_view event, const std::vector<LogField>& fields = {}) {
     Log(LogLevel::kError, event, fields);
   }
+  // Blocks until what was logged before is written; a second at most.
+  void Flush();
   bool enabled(LogLevel level) const { return level >= level_; }
   // Lines dropped since the start.
   size_t num_dropped() const;

@@ -259,6 +259,13 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                      &Options::max_request_timeout,
                      absl::Milliseconds(1),
                      absl::Hours(24)));
+  add(DurationOption({"step-timeout",
+                      group,
+                      "A step of the model that takes longer means that the device hangs: the "
+                      "server stops with an error."},
+                     &Options::step_timeout,
+                     absl::Milliseconds(1),
+                     absl::Hours(24)));
 }
 
 void AddRequestOptions(std::vector<OptionSpec>& table) {

@@ -1,0 +1,130 @@
+#include "server/loading/model_loader.h"
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "base/error_status.h"
+#include "base/status_macros.h"
+#include "model/runtime/model_runner_factory.h"
+#include "model/text/tokenizer.h"
+#include "model/weights/weight_source.h"
+
+namespace parrot {
+namespace {
+
+// The NVIDIA driver's control device: where it is missing, no CUDA device can be there, and the
+// large CUDA libraries need not be opened to find that out.
+constexpr char kNvidiaControlDevice[] = "/dev/nvidiactl";
+constexpr int64_t kProgressSteps = 10;
+
+std::string FolderName(const std::string& path) {
+  absl::string_view stripped = path;
+  while (absl::ConsumeSuffix(&stripped, "/")) {
+  }
+  const std::string text(stripped);
+  return text.substr(text.rfind('/') + 1);
+}
+
+ComputeDtype DtypeOption(const std::string& dtype) {
+  if (dtype == "float32") return ComputeDtype::kFloat32;
+  if (dtype == "bfloat16") return ComputeDtype::kBFloat16;
+  return ComputeDtype::kAuto;
+}
+
+// What ComputeDtype::kAuto comes to, as model_runner_factory.h states it.
+std::string DtypeName(const std::string& dtype, DataType stored, const std::string& device) {
+  if (dtype != "auto") return dtype;
+  return device == "cuda" && stored == DataType::kBFloat16 ? "bfloat16" : "float32";
+}
+
+int64_t CountParameters(const WeightSource& source) {
+  int64_t total = 0;
+  for (const TensorSpec& spec : source.tensors()) {
+    int64_t elements = 1;
+    for (const int64_t side : spec.shape) elements *= side;
+    total += elements;
+  }
+  return total;
+}
+
+// One line for each tenth of the bytes.
+std::function<void(const LoadProgress&)> ProgressLog(Logger& logger) {
+  return [&logger, reported = int64_t{-1}](const LoadProgress& progress) mutable {
+    if (progress.total_bytes <= 0) return;
+    const int64_t step = progress.loaded_bytes * kProgressSteps / progress.total_bytes;
+    if (step == reported) return;
+    reported = step;
+    logger.Info("loading",
+                {{"percent", step * 100 / kProgressSteps},
+                 {"loaded_bytes", progress.loaded_bytes},
+                 {"total_bytes", progress.total_bytes}});
+  };
+}
+
+absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& device,
+                                                        const WeightSource& source,
+                                                        const Options& options,
+                                                        const Tokenizer& tokenizer,
+                                                        Logger& logger) {
+  ModelRunnerOptions runner;
+  runner.device = device;
+  runner.dtype = DtypeOption(options.dtype);
+  runner.num_threads = options.num_threads;
+  runner.max_num_seqs = options.max_num_seqs;
+  runner.max_num_batched_tokens = options.max_num_batched_tokens;
+  runner.max_images_per_step = options.max_images_per_step;
+  runner.kv_cache_memory_bytes = options.kv_cache_memory_bytes;
+  runner.block_size = options.block_size;
+  runner.vocab_size = tokenizer.num_tokens();
+  runner.progress = ProgressLog(logger);
+  return CreateModelRunner(source, runner);
+}
+
+}  // namespace
+
+absl::StatusOr<ServedModel> LoadServedModel(const Options& options, Logger& logger) {
+  const absl::Time start = absl::Now();
+  ServedModel model;
+  model.default_name = FolderName(options.model);
+  const LoadFormat format =
+      options.load_format == "dummy" ? LoadFormat::kDummy : LoadFormat::kSafetensors;
+  logger.Info("model_opened",
+              {{"model", model.default_name}, {"load_format", options.load_format}});
+  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(options.model, format));
+  ASSIGN_OR_RETURN(model.tokenizer,
+                   Tokenizer::Load(options.tokenizer.empty() ? options.model : options.tokenizer));
+  model.config = source->config();
+  model.num_parameters = CountParameters(*source);
+  const bool is_auto = options.device == "auto";
+  model.device = options.device;
+  if (is_auto) model.device = ::access(kNvidiaControlDevice, F_OK) == 0 ? "cuda" : "cpu";
+  absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
+      CreateOn(model.device, *source, options, *model.tokenizer, logger);
+  if (is_auto && model.device == "cuda" &&
+      GetErrorFacts(executor.status()).reason == "DEVICE_UNAVAILABLE") {
+    logger.Warning("cuda_unavailable", {{"cause", std::string(executor.status().message())}});
+    model.device = "cpu";
+    executor = CreateOn(model.device, *source, options, *model.tokenizer, logger);
+  }
+  if (!executor.ok()) return executor.status();
+  model.executor = *std::move(executor);
+  model.dtype = DtypeName(options.dtype, model.config.stored_dtype, model.device);
+  logger.Info("model_loaded",
+              {{"seconds", absl::Now() - start}, {"device", model.device}, {"dtype", model.dtype}});
+  return model;
+}
+
+bool IsModelFileError(const absl::Status& status) {
+  const std::string reason = GetErrorFacts(status).reason;
+  return absl::StartsWith(reason, "MODEL_") || absl::StartsWith(reason, "TOKENIZER_") ||
+         status.code() == absl::StatusCode::kDataLoss;
+}
+
+}  // namespace parrot

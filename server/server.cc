@@ -1,0 +1,354 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "server/http/monitoring_routes.h"
+#include "server/options/human_units.h"
+#include "server/options/options_text.h"
+
+namespace parrot {
+namespace {
+
+constexpr absl::Duration kWarmUpTimeout = absl::Minutes(10);
+constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
+// Of the time for shutdown, kept for closing the ports after the drain.
+constexpr absl::Duration kCloseReserve = absl::Seconds(1);
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host == "[::1]" || absl::StartsWith(host, "127.");
+}
+
+absl::Status ForOption(const std::string& option, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat("--", option, ": ", std::string(status.message())));
+}
+
+}  // namespace
+
+const char* ServerVersion() { return PARROT_VERSION; }
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Listen(const Options& options,
+                                                       const ServerEnvironment& environment) {
+  std::unique_ptr<Server> server(new Server(options, environment));
+  RETURN_IF_ERROR(server->OpenPorts());
+  return server;
+}
+
+Server::Server(const Options& options, const ServerEnvironment& environment)
+    : options_(options), logger_(*environment.logger) {}
+
+Server::~Server() {
+  if (!is_shut_down_) Shutdown(absl::ZeroDuration());
+}
+
+int32_t Server::max_queue_size() const {
+  return options_.max_queue_size > 0 ? options_.max_queue_size : 4 * options_.max_num_seqs;
+}
+
+ServerState Server::state() const {
+  Frontend* frontend = serving_.load();
+  const ServerState state =
+      frontend == nullptr ? ServerState::kStarting : frontend->lifecycle().state();
+  return lame_duck_.load() && state != ServerState::kFailed ? ServerState::kDraining : state;
+}
+
+// -- Ports ----------------------------------------------------------------------------------------
+
+absl::Status Server::OpenPorts() {
+  absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
+      {.api_key_file = options_.api_key_file, .trust_tenant_header = options_.trust_tenant_header});
+  if (!authenticator.ok()) return ForOption("api-key-file", authenticator.status());
+  authenticator_ = *std::move(authenticator);
+  RETURN_IF_ERROR(OpenHttp());
+  RETURN_IF_ERROR(OpenGrpc());
+  if (!options_.admin_address.empty()) RETURN_IF_ERROR(OpenAdmin());
+  logger_.Info("listening",
+               {{"grpc", JoinHostPort(options_.host, grpc_port())},
+                {"http", JoinHostPort(options_.host, http_port())},
+                {"admin_port", admin_port()},
+                {"tls", !options_.ssl_certfile.empty()},
+                {"client_certificates", !options_.ssl_ca_certs.empty()},
+                {"api_keys", authenticator_->num_keys()}});
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenHttp() {
+  MonitoringSource source;
+  source.version = ServerVersion();
+  source.health = [this] {
+    const ServerState now = state();
+    return MonitoringSource::Health{.ready = now == ServerState::kReady,
+                                    .state = ServerStateName(now)};
+  };
+  source.metrics = [this]() -> std::optional<std::string> {
+    Frontend* frontend = serving_.load();
+    if (frontend == nullptr) return std::nullopt;
+    return frontend->metrics().Render();
+  };
+  HttpServerOptions http;
+  http.host = options_.host;
+  http.port = options_.http_port;
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start(http, MonitoringRoutes(source));
+  if (!server.ok()) return ForOption("http-port", server.status());
+  http_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenGrpc() {
+  GenerationServiceOptions generation;
+  generation.wire_limits.max_fields = RequestLimits().max_wire_fields;
+  generation.stall_timeout = CapacityLimits().stall_timeout;
+  generation.log_requests = options_.log_requests;
+  generation_service_ =
+      std::make_unique<GenerationService>(generation, authenticator_.get(), &logger_);
+  health_service_ = std::make_unique<HealthService>();
+  GrpcServerOptions grpc;
+  grpc.host = options_.host;
+  grpc.port = options_.grpc_port;
+  grpc.tls = {.certificate_file = options_.ssl_certfile,
+              .key_file = options_.ssl_keyfile,
+              .client_ca_file = options_.ssl_ca_certs,
+              .reload = options_.enable_ssl_refresh};
+  grpc.enable_reflection = options_.enable_reflection == "true" ||
+                           (options_.enable_reflection == "auto" && IsLoopback(options_.host));
+  grpc.max_receive_message_bytes = options_.grpc_max_message_bytes;
+  grpc.max_concurrent_streams = options_.grpc_max_concurrent_streams;
+  grpc.keepalive_time = options_.grpc_keepalive_time;
+  grpc.max_connection_age = options_.grpc_max_connection_age;
+  grpc.max_connection_age_grace = options_.grpc_max_connection_age_grace;
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start(grpc, {generation_service_.get(), health_service_.get()});
+  if (!server.ok()) {
+    const bool is_tls = server.status().code() == absl::StatusCode::kInvalidArgument;
+    return ForOption(is_tls ? "ssl-certfile" : "grpc-port", server.status());
+  }
+  grpc_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenAdmin() {
+  ControlServiceOptions control;
+  control.server_version = ServerVersion();
+  control.config = OptionValues(options_);
+  control.kv_block_size = options_.block_size;
+  control.max_num_seqs = options_.max_num_seqs;
+  control.max_num_batched_tokens = options_.max_num_batched_tokens;
+  control.state = [this] { return state(); };
+  control_service_ = std::make_unique<ControlService>(std::move(control), &logger_);
+  GrpcServerOptions grpc;
+  const size_t colon = options_.admin_address.rfind(':');
+  grpc.host = options_.admin_address.substr(0, colon);
+  if (!absl::SimpleAtoi(options_.admin_address.substr(colon + 1), &grpc.port)) {
+    return absl::InvalidArgumentError("--admin-address: must be HOST:PORT");
+  }
+  grpc.enable_reflection = IsLoopback(grpc.host);
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start(grpc, {control_service_.get()});
+  if (!server.ok()) return ForOption("admin-address", server.status());
+  admin_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+// -- Serving --------------------------------------------------------------------------------------
+
+EngineOptions Server::MakeEngineOptions() const {
+  const ExecutorCapacity& capacity = model_.executor->capacity();
+  EngineOptions engine;
+  engine.max_num_seqs = std::min(options_.max_num_seqs, capacity.max_slots);
+  engine.max_num_batched_tokens =
+      std::min(options_.max_num_batched_tokens, capacity.max_step_tokens);
+  engine.max_images_per_step = std::min(options_.max_images_per_step, capacity.max_step_images);
+  engine.max_model_len =
+      options_.max_model_len > 0 ? options_.max_model_len : model_.config.model_max_length;
+  engine.max_queue_size = max_queue_size();
+  engine.queue_timeout = options_.queue_timeout;
+  return engine;
+}
+
+FrontendOptions Server::MakeFrontendOptions() const {
+  const ExecutorCapacity& capacity = model_.executor->capacity();
+  FrontendOptions frontend;
+  frontend.model = model_.config;
+  frontend.served_names = options_.served_model_names;
+  if (frontend.served_names.empty()) frontend.served_names = {model_.default_name};
+  frontend.server_version = ServerVersion();
+  frontend.device = model_.device;
+  frontend.dtype = model_.dtype;
+  frontend.num_parameters = model_.num_parameters;
+  frontend.limits.max_model_len = MakeEngineOptions().max_model_len;
+  frontend.limits.max_images = options_.max_images_per_prompt;
+  frontend.limits.default_timeout = options_.request_timeout;
+  frontend.limits.max_timeout = options_.max_request_timeout;
+  frontend.limits.max_receive_message_bytes = options_.grpc_max_message_bytes;
+  frontend.capacity.num_preprocess_threads = options_.preprocess_threads;
+  frontend.max_num_seqs = options_.max_num_seqs;
+  frontend.max_engine_queue = max_queue_size();
+  frontend.block_size = capacity.block_size;
+  frontend.num_blocks = capacity.num_blocks;
+  frontend.default_seed = static_cast<uint64_t>(options_.seed);
+  return frontend;
+}
+
+absl::Status Server::BuildEngine() {
+  const int32_t longest = model_.config.language.max_position_embeddings;
+  if (options_.max_model_len > longest) {
+    return absl::InvalidArgumentError(absl::StrCat("--max-model-len: ",
+                                                   options_.max_model_len,
+                                                   " exceeds the model's ",
+                                                   longest,
+                                                   " positions"));
+  }
+  const FrontendOptions frontend_options = MakeFrontendOptions();
+  const RequestLimits& limits = frontend_options.limits;
+  DecodeOptions decode;
+  decode.apply_exif_orientation = options_.apply_exif_orientation;
+  decode.limits.max_encoded_bytes = static_cast<size_t>(limits.max_image_bytes);
+  decode.limits.max_images = limits.max_images;
+  decode.limits.max_total_bytes = static_cast<size_t>(limits.max_total_image_bytes);
+  decode.limits.max_pixels = limits.max_image_pixels;
+  decode.limits.max_side = limits.max_image_side;
+  chat_template_ = std::make_unique<ChatTemplate>(*model_.tokenizer);
+  image_processor_ = std::make_unique<ClipImageProcessor>(
+      model_.config.image_processor, model_.config.vision.image_size, decode);
+  frontend_ = std::make_unique<Frontend>(
+      frontend_options,
+      FrontendModels{model_.tokenizer.get(), chat_template_.get(), image_processor_.get()},
+      &Clock::Real());
+  engine_ = std::make_unique<Engine>(
+      MakeEngineOptions(), model_.executor.get(), frontend_->event_sink(), &Clock::Real());
+  engine_->Start();
+  frontend_->Start(EngineClientOf(*engine_));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Serve(ServedModel model) {
+  model_ = std::move(model);
+  RETURN_IF_ERROR(BuildEngine());
+  serving_.store(frontend_.get());
+  const absl::Time start = absl::Now();
+  const absl::Status warm_up = frontend_->WarmUp(kWarmUpTimeout);
+  if (!warm_up.ok()) {
+    return absl::Status(warm_up.code(),
+                        absl::StrCat("warm-up failed: ", std::string(warm_up.message())));
+  }
+  generation_service_->SetFrontend(frontend_.get());
+  if (control_service_ != nullptr) control_service_->SetFrontend(frontend_.get());
+  watcher_ = std::thread([this] { WatchEngine(); });
+  frontend_->lifecycle().Set(ServerState::kReady);
+  frontend_->lifecycle().AddListener([this](ServerState state) {
+    health_service_->SetReady(state == ServerState::kReady && !lame_duck_.load());
+    health_service_->SetAlive(state != ServerState::kFailed);
+  });
+  const ExecutorCapacity& capacity = model_.executor->capacity();
+  logger_.Info("ready",
+               {{"model", MakeFrontendOptions().served_names.front()},
+                {"device", model_.device},
+                {"dtype", model_.dtype},
+                {"parameters", model_.num_parameters},
+                {"max_model_len", MakeEngineOptions().max_model_len},
+                {"kv_blocks", capacity.num_blocks},
+                {"block_size", capacity.block_size},
+                {"warm_up_seconds", absl::Now() - start}});
+  return absl::OkStatus();
+}
+
+// The front end sees a dead engine when a request fails; this sees it without requests too, and
+// notices a step that never ends.
+void Server::WatchEngine() {
+  absl::MutexLock lock(&mutex_);
+  while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_watching_), kWatchInterval)) {
+    mutex_.Unlock();
+    const EngineLoad load = engine_->load();
+    const bool is_hung =
+        load.step_in_flight && absl::Now() - load.oldest_step_start > options_.step_timeout;
+    absl::Status failure = load.health;
+    if (failure.ok() && is_hung) {
+      failure = absl::DeadlineExceededError(
+          absl::StrCat("a step runs for longer than ", FormatHumanDuration(options_.step_timeout)));
+    }
+    if (!failure.ok()) frontend_->lifecycle().Set(ServerState::kFailed);
+    mutex_.Lock();
+    if (!failure.ok()) {
+      failure_ = std::move(failure);
+      return;
+    }
+  }
+}
+
+void Server::RequestShutdown() {
+  absl::MutexLock lock(&mutex_);
+  shutdown_requested_ = true;
+}
+
+absl::Status Server::Wait() {
+  const auto is_over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return shutdown_requested_ || !failure_.ok();
+  };
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&is_over));
+  return failure_;
+}
+
+// -- Shutdown -------------------------------------------------------------------------------------
+
+bool Server::Shutdown(absl::Duration lame_duck) {
+  const absl::Time deadline = absl::Now() + options_.shutdown_timeout;
+  is_shut_down_ = true;
+  lame_duck_.store(true);
+  if (health_service_ != nullptr) health_service_->SetReady(false);
+  const bool is_serving = serving_.load() != nullptr && state() != ServerState::kFailed;
+  logger_.Info("shutdown_started",
+               {{"running", is_serving ? frontend_->live_requests() : 0},
+                {"lame_duck_seconds", is_serving ? lame_duck : absl::ZeroDuration()}});
+  bool is_clean = true;
+  if (is_serving) {
+    {
+      // Wakes early if the engine dies meanwhile.
+      const auto has_failed = [this]()
+                                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !failure_.ok(); };
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&has_failed), lame_duck);
+    }
+    is_clean =
+        frontend_->Drain(std::max(deadline - absl::Now() - kCloseReserve, absl::ZeroDuration()));
+  }
+  ClosePorts(std::max(deadline, absl::Now() + kCloseReserve));
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_watching_ = true;
+  }
+  if (watcher_.joinable()) watcher_.join();
+  if (engine_ != nullptr) engine_->Stop();
+  if (frontend_ != nullptr) frontend_->Stop();
+  logger_.Info("shutdown_finished", {{"all_requests_finished", is_clean}});
+  return is_clean;
+}
+
+void Server::Abandon() {
+  is_shut_down_ = true;
+  lame_duck_.store(true);
+  if (frontend_ != nullptr) {
+    frontend_->lifecycle().Set(ServerState::kFailed);
+    frontend_->Drain(absl::ZeroDuration());
+  }
+  ClosePorts(absl::Now() + kCloseReserve);
+}
+
+void Server::ClosePorts(absl::Time deadline) {
+  if (health_service_ != nullptr) health_service_->Shutdown();
+  if (grpc_ != nullptr) grpc_->Shutdown(deadline);
+  if (admin_ != nullptr) admin_->Shutdown(deadline);
+  // Last: until now /health has said 503 and /metrics has shown the drain.
+  if (http_ != nullptr) http_->Stop();
+}
+
+}  // namespace parrot
