@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
@@ -51,6 +52,13 @@ absl::StatusOr<CheckedModel> OpenAll(const std::string& dir) {
   return model;
 }
 
+// 0.1f -> 0.1, not 0.10000000149011612.
+double Shortest(float value) {
+  double result = 0.0;
+  (void)absl::SimpleAtod(absl::StrCat(value), &result);
+  return result;
+}
+
 Json PartJson(const CheckedModel& model) {
   const ModelConfig& c = model.checkpoint->config();
   const ParameterCounts counts = CountParameters(model.checkpoint->tensors());
@@ -64,7 +72,7 @@ Json PartJson(const CheckedModel& model) {
             {"vocab_rows", c.language.vocab_rows},
             {"tied_head", c.language.tie_word_embeddings},
             {"max_position_embeddings", c.language.max_position_embeddings},
-            {"rope_theta", c.language.rope_theta}}},
+            {"rope_theta", Shortest(c.language.rope_theta)}}},
           {"vision",
            {{"parameters", counts.vision},
             {"image_size", c.vision.image_size},
@@ -80,7 +88,7 @@ Json PartJson(const CheckedModel& model) {
             {"enabled", c.moe.enabled},
             {"num_experts", c.moe.num_experts},
             {"intermediate_size", c.moe.intermediate_size},
-            {"residual_weight", c.moe.use_residual ? c.moe.residual_weight : 0.0f}}}};
+            {"residual_weight", Shortest(c.moe.use_residual ? c.moe.residual_weight : 0.0f)}}}};
 }
 
 Json MemoryJson(const CheckedModel& model) {

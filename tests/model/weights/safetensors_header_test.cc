@@ -85,7 +85,7 @@ std::string Deep() {
 TEST(SafetensorsHeaderTest, RefusesWhatTheFormatDoesNotAllow) {
   const std::string ok = R"("dtype":"F32","shape":[1],"data_offsets":[0,4])";
   const std::vector<BadHeader> cases = {
-      {"does not begin with '{'", " " + One(ok)},
+      {"does not begin with '{'", One(ok).insert(0, 1, ' ')},
       {"does not begin with '{'", "[]"},
       {"does not begin with '{'", ""},
       {"does not begin with '{'", "\xEF\xBB\xBF{}"},
