@@ -1,0 +1,15 @@
+# cmake -DBINARY=<file> -P one_libgomp.cmake: fails unless exactly one libgomp is loaded with BINARY,
+# and no other OpenMP runtime. A second one limits threads or costs a multiple of the time.
+execute_process(COMMAND ldd ${BINARY} OUTPUT_VARIABLE libraries RESULT_VARIABLE result)
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "ldd failed on ${BINARY}")
+endif()
+if(libraries MATCHES "not found")
+  message(FATAL_ERROR "a library is missing:\n${libraries}")
+endif()
+string(REGEX MATCHALL "lib(gomp|omp|iomp5)[^ ]*\\.so[^ ]* =>" runtimes "${libraries}")
+list(LENGTH runtimes count)
+if(NOT count EQUAL 1 OR NOT libraries MATCHES "torch_cpu")
+  message(FATAL_ERROR "expected one OpenMP runtime beside libtorch_cpu, found ${count}:\n${libraries}")
+endif()
+message(STATUS "one OpenMP runtime: ${runtimes}")
