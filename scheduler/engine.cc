@@ -88,6 +88,8 @@ class Engine::Impl {
     return Turn();
   }
 
+  absl::Status CheckIntegrity() const { return scheduler_.CheckIntegrity(); }
+
   void Stop() {
     if (stopped_) return;
     stopped_ = true;
@@ -248,6 +250,7 @@ Engine::~Engine() { impl_->Stop(); }
 void Engine::Start() { impl_->Start(); }
 void Engine::Stop() { impl_->Stop(); }
 bool Engine::RunOnce() { return impl_->RunOnce(); }
+absl::Status Engine::CheckIntegrityForTest() const { return impl_->CheckIntegrity(); }
 
 absl::Status Engine::Add(std::shared_ptr<const Request> request) {
   return impl_->Add(std::move(request));

@@ -93,6 +93,8 @@ class Engine {
   // One turn of the loop without waiting: takes the inbox, handles results, submits steps while the
   // executor has room, delivers events. True if it did anything. REQUIRES: Start() was not called.
   bool RunOnce();
+  // Every block, slot and image is accounted for. REQUIRES: as RunOnce.
+  [[nodiscard]] absl::Status CheckIntegrityForTest() const;
 
  private:
   class Impl;

@@ -1,0 +1,380 @@
+#include "tests/scheduler/simulation.h"
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <random>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_status.h"
+#include "scheduler/engine.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fake_model_executor.h"
+#include "tests/fakes/fake_model_state.h"
+#include "tests/scheduler/test_requests.h"
+
+namespace parrot {
+namespace {
+
+constexpr int32_t kVocabSize = 50;
+
+// What the simulation knows of one admitted request.
+struct Tracked {
+  std::shared_ptr<const Request> request;
+  std::vector<TokenId> expected;
+  std::vector<TokenId> tokens;
+  int num_routings = 0;
+  bool cancelled = false;
+  bool finished = false;
+};
+
+class Simulation final : public EventSink {
+ public:
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options), random_(options.seed * 2 + 1) {
+    Configure();
+  }
+
+  SimulationResult Run() {
+    for (int32_t i = 0; i < options_.num_events && result_.status.ok(); ++i) {
+      OneEvent();
+      CheckInvariants();
+    }
+    if (result_.status.ok()) End();
+    return std::move(result_);
+  }
+
+  void OnEvents(std::vector<EngineEvent>& events) override {
+    for (const EngineEvent& event : events) {
+      std::visit([this](const auto& e) { Take(e); }, event);
+    }
+  }
+
+ private:
+  // [low, high], from the raw generator: distributions differ between libraries.
+  int32_t Pick(int32_t low, int32_t high) {
+    return low + static_cast<int32_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
+  bool Chance(int32_t percent) { return Pick(1, 100) <= percent; }
+  void Count(const std::string& what) { ++result_.counts[what]; }
+  template <typename... Args>
+  void Trace(const Args&... args) {
+    if (options_.trace) std::cerr << absl::StrCat(args...) << "\n";
+  }
+  template <typename... Args>
+  void Fail(const Args&... args) {
+    if (!result_.status.ok()) return;
+    result_.status = absl::InternalError(absl::StrCat("seed ", options_.seed, ": ", args...));
+    Trace(std::string(result_.status.message()));
+  }
+  void Mix(uint64_t value) { result_.fingerprint = FoldContent(result_.fingerprint, value); }
+
+  void Configure();
+  void OneEvent();
+  void Arrive();
+  std::shared_ptr<const Request> MakeRequest();
+  void Cancel();
+  void InjectFailure();
+  void Turn();
+  void CheckInvariants();
+  void CheckProgress(bool did_something);
+  void End();
+  void CheckEnd();
+
+  void Take(const RoutingEvent& event);
+  void Take(const TokenEvent& event);
+  void Take(const FinishEvent& event);
+  void CheckFinish(const Tracked& tracked, const FinishEvent& event);
+
+  const SimulationOptions options_;
+  std::mt19937_64 random_;
+  SimulationResult result_;
+
+  FakeClock clock_;
+  EngineOptions engine_options_;
+  std::unique_ptr<FakeModelExecutor> executor_;
+  std::unique_ptr<Engine> engine_;
+  std::map<RequestKey, Tracked> requests_;  // admitted
+  RequestKey next_key_ = 1;
+  int32_t slot_failure_percent_ = 0;
+  bool failed_something_ = false;
+  bool stopped_ = false;
+  int num_drains_asked_ = 0;
+  int num_drains_done_ = 0;
+  int num_live_ = 0;
+};
+
+void Simulation::Configure() {
+  ExecutorCapacity capacity = SmallCapacity();
+  capacity.block_size = 1 << Pick(0, 4);
+  capacity.num_blocks = Pick(4, 24);
+  capacity.max_slots = Pick(1, 6);
+  capacity.max_step_tokens = Pick(1, 48);
+  capacity.max_step_images = Pick(1, 3);
+  capacity.max_steps_in_flight = Pick(1, 2);
+  engine_options_.max_num_seqs = Pick(1, 8);
+  engine_options_.max_num_batched_tokens = Pick(1, 64);
+  engine_options_.max_images_per_step = Pick(1, 3);
+  engine_options_.max_model_len = Pick(16, 80);
+  engine_options_.max_queue_size = Pick(1, 8);
+  engine_options_.queue_timeout = absl::Seconds(Pick(5, 60));
+  if (Chance(10)) slot_failure_percent_ = Pick(1, 5);
+
+  FakeExecutorOptions executor_options;
+  executor_options.model = {.capacity = capacity,
+                            .vocab_size = kVocabSize,
+                            .job_delay_steps = Chance(40) ? Pick(1, 3) : 0};
+  executor_options.fail_slot = [this](const StepInput&, SlotId) {
+    if (slot_failure_percent_ == 0 || !Chance(slot_failure_percent_)) return absl::OkStatus();
+    failed_something_ = true;
+    Count("slot failed");
+    return absl::InternalError("logits are not finite");
+  };
+  executor_ = std::make_unique<FakeModelExecutor>(executor_options);
+  engine_ = std::make_unique<Engine>(engine_options_, executor_.get(), this, &clock_);
+}
+
+void Simulation::OneEvent() {
+  const int32_t choice = Pick(1, 100);
+  if (choice <= 22) {
+    Arrive();
+  } else if (choice <= 52) {
+    Turn();
+  } else if (choice <= 84) {
+    if (executor_->RunStep()) Trace("step");
+  } else if (choice <= 92) {
+    const int32_t milliseconds = Chance(10) ? Pick(1'000, 20'000) : Pick(0, 300);
+    Trace("advance ", milliseconds, " ms");
+    clock_.Advance(absl::Milliseconds(milliseconds));
+  } else if (choice <= 98) {
+    Cancel();
+  } else if (Chance(15)) {
+    InjectFailure();
+  } else if (Chance(4)) {
+    Trace("drain");
+    Count("drain");
+    ++num_drains_asked_;
+    engine_->Drain([this] {
+      ++num_drains_done_;
+      if (num_live_ != 0) Fail("drained with ", num_live_, " live requests");
+    });
+  }
+}
+
+std::shared_ptr<const Request> Simulation::MakeRequest() {
+  RequestBuilder builder(next_key_);
+  builder.Arrival(clock_.Now()).MaxTokens(Pick(1, 12));
+  if (Chance(90)) builder.Text(Pick(1, Chance(10) ? 60 : 12));
+  const int32_t num_images = Chance(40) ? Pick(1, 2) : 0;
+  for (int32_t i = 0; i < num_images; ++i) {
+    RoutingSource routing = RoutingSource::kText;
+    if (Chance(20)) routing = Chance(50) ? RoutingSource::kZeros : RoutingSource::kWeights;
+    builder.Image(Pick(0, 4), routing).Text(Pick(0, 4));
+  }
+  if (num_images > 0 && Chance(20)) builder.Route();
+  if (Chance(3)) builder.NumSequences(2);
+  if (Chance(30)) builder.StopToken(Pick(0, kVocabSize - 1)).StopToken(Pick(0, kVocabSize - 1));
+  if (Chance(10)) builder.MinTokens(Pick(1, 4));
+  if (Chance(25)) {
+    builder.Deadline(clock_.Now() + absl::Milliseconds(Chance(15) ? 0 : Pick(1, 8'000)));
+  }
+  return builder.Build();
+}
+
+void Simulation::Arrive() {
+  std::shared_ptr<const Request> request = MakeRequest();
+  const RequestKey key = next_key_++;
+  const absl::Status status = engine_->Add(request);
+  const ErrorFacts facts = GetErrorFacts(status);
+  Trace("arrive ",
+        key,
+        " prompt ",
+        request->num_prompt_tokens(),
+        " max ",
+        request->max_tokens,
+        " images ",
+        request->images.size(),
+        " ",
+        facts.reason);
+  Mix(static_cast<uint64_t>(status.code()));
+  if (!status.ok()) {
+    Count(absl::StrCat("refused ", facts.reason));
+    if (facts.reason.empty()) Fail("a refusal without a reason: ", status.ToString());
+    return;
+  }
+  Count(request->kind == RequestKind::kRoute ? "admitted route" : "admitted");
+  Tracked& tracked = requests_[key];
+  tracked.expected = request->kind == RequestKind::kRoute ? std::vector<TokenId>()
+                                                          : ExpectedTokens(*request, kVocabSize);
+  tracked.request = std::move(request);
+  ++num_live_;
+}
+
+void Simulation::Cancel() {
+  const RequestKey key = static_cast<RequestKey>(Pick(1, static_cast<int32_t>(next_key_)));
+  const auto it = requests_.find(key);
+  const bool live = it != requests_.end() && !it->second.finished;
+  Trace("cancel ", key);
+  Count(live ? "cancel" : "cancel of nobody");
+  if (live) it->second.cancelled = true;
+  engine_->Cancel(key);
+}
+
+void Simulation::InjectFailure() {
+  failed_something_ = true;
+  const bool dies = Chance(10);
+  const int32_t count = Pick(1, Chance(20) ? 4 : 1);
+  Trace("fail ", count, dies ? " unavailable" : "");
+  Count(dies ? "executor died" : "step failed");
+  executor_->FailNextSteps(count,
+                           dies ? absl::UnavailableError("gone") : absl::InternalError("failed"));
+}
+
+void Simulation::Turn() {
+  const bool did_something = engine_->RunOnce();
+  Trace("turn", did_something ? "" : " (nothing)");
+  for (const auto& [key, tracked] : requests_) {
+    if (!tracked.finished && tracked.request->deadline <= clock_.Now()) {
+      Fail("request ", key, " lives on after its deadline");
+    }
+  }
+  CheckProgress(did_something);
+}
+
+void Simulation::CheckProgress(bool did_something) {
+  const EngineLoad load = engine_->load();
+  if (did_something || load.step_in_flight) return;
+  if (load.num_running > 0 || load.num_waiting > 0) {
+    Fail("stuck with ", load.num_running, " running and ", load.num_waiting, " waiting");
+  }
+}
+
+void Simulation::CheckInvariants() {
+  if (const absl::Status s = engine_->CheckIntegrityForTest(); !s.ok()) Fail(s.ToString());
+  if (const absl::Status s = executor_->violation(); !s.ok()) Fail(s.ToString());
+  const EngineLoad load = engine_->load();
+  const FakeModelExecutor::Counts counts = executor_->counts();
+  if (load.num_running > engine_options_.max_num_seqs) Fail("too many sequences");
+  if (counts.max_step_tokens > engine_options_.max_num_batched_tokens) Fail("tokens budget");
+  if (counts.max_step_images > engine_options_.max_images_per_step) Fail("images budget");
+  if (load.num_waiting > 0 && load.num_running > 0) Count("queued behind others");
+}
+
+void Simulation::Take(const RoutingEvent& event) {
+  Mix(event.key);
+  Tracked& tracked = requests_.at(event.key);
+  ++tracked.num_routings;
+  if (tracked.finished) Fail("routing after the end of ", event.key);
+}
+
+void Simulation::Take(const TokenEvent& event) {
+  Mix(event.key);
+  Mix(static_cast<uint64_t>(event.token));
+  Tracked& tracked = requests_.at(event.key);
+  if (tracked.finished) Fail("token after the end of ", event.key);
+  const size_t i = tracked.tokens.size();
+  if (i >= tracked.expected.size() || tracked.expected[i] != event.token) {
+    Fail("request ", event.key, " got another token at ", i);
+  }
+  tracked.tokens.push_back(event.token);
+}
+
+void Simulation::Take(const FinishEvent& event) {
+  Mix(event.key);
+  Mix(static_cast<uint64_t>(event.reason));
+  Tracked& tracked = requests_.at(event.key);
+  const std::string why = GetErrorFacts(event.status).reason;
+  Trace("  finish ", event.key, " ", FinishReasonName(event.reason), " ", why);
+  Count(absl::StrCat("finished ", FinishReasonName(event.reason), why.empty() ? "" : " ", why));
+  if (tracked.finished) Fail("two ends of ", event.key);
+  tracked.finished = true;
+  --num_live_;
+  CheckFinish(tracked, event);
+}
+
+void Simulation::CheckFinish(const Tracked& tracked, const FinishEvent& event) {
+  const Request& request = *tracked.request;
+  if (event.num_completion_tokens != static_cast<int32_t>(tracked.tokens.size())) {
+    Fail("request ", event.key, " counts ", event.num_completion_tokens, " tokens");
+  }
+  switch (event.reason) {
+    case FinishReason::kLength:
+    case FinishReason::kStop: {
+      if (tracked.tokens != tracked.expected) Fail("request ", event.key, " ended early");
+      const bool full = static_cast<int32_t>(tracked.expected.size()) == request.max_tokens;
+      const bool stopped = event.reason == FinishReason::kStop;
+      if (request.kind == RequestKind::kGenerate && full == stopped) {
+        Fail("request ", event.key, " has the wrong reason");
+      }
+      const auto num_routed =
+          std::count_if(request.images.begin(), request.images.end(), [](const PlacedImage& image) {
+            return image.routing != RoutingSource::kZeros;
+          });
+      if (tracked.num_routings != num_routed) Fail("request ", event.key, " lacks its routing");
+      return;
+    }
+    case FinishReason::kCancelled:
+      if (!tracked.cancelled) Fail("request ", event.key, " was not cancelled");
+      return;
+    case FinishReason::kDeadline:
+      if (request.deadline > clock_.Now())
+        Fail("request ", event.key, " ended before its deadline");
+      return;
+    case FinishReason::kError:
+      if (event.status.ok()) Fail("request ", event.key, " failed without a reason");
+      if (GetErrorFacts(event.status).reason == "QUEUE_TIMEOUT") return;
+      if (!failed_something_ && !stopped_) Fail("request ", event.key, " failed by itself");
+      return;
+  }
+}
+
+void Simulation::End() {
+  slot_failure_percent_ = 0;
+  if (Chance(10)) {
+    // Stops in the middle of things; the steps in flight come first, by the engine's contract.
+    while (executor_->RunStep()) {
+    }
+    Trace("stop");
+    Count("stop");
+    stopped_ = true;
+    engine_->Stop();
+  } else {
+    for (int i = 0; i < 100'000 && result_.status.ok(); ++i) {
+      Turn();
+      CheckInvariants();
+      if (!executor_->RunStep() && !engine_->load().step_in_flight && num_live_ == 0) break;
+    }
+    Turn();
+  }
+  CheckInvariants();
+  CheckEnd();
+}
+
+void Simulation::CheckEnd() {
+  if (num_live_ != 0) Fail(num_live_, " requests never ended");
+  for (const auto& [key, tracked] : requests_) {
+    if (!tracked.finished) Fail("request ", key, " never ended");
+  }
+  if (num_drains_done_ != num_drains_asked_) Fail("a drain never ended");
+  const EngineLoad load = engine_->load();
+  if (load.num_blocks_used != 0) Fail(load.num_blocks_used, " blocks leaked");
+  if (load.num_outstanding_tokens != 0) Fail("outstanding tokens leaked");
+  if (load.num_waiting != 0 || load.num_running != 0) Fail("the load shows ghosts");
+  if (load.health.ok() && !stopped_) {
+    if (executor_->num_live_slots() != 0) Fail(executor_->num_live_slots(), " slots leaked");
+    if (executor_->num_features() != 0) Fail(executor_->num_features(), " images leaked");
+  }
+  if (!load.health.ok()) Count("dead at the end");
+  if (executor_->counts().max_in_flight == 2) Count("two steps in flight");
+}
+
+}  // namespace
+
+SimulationResult RunSimulation(const SimulationOptions& options) {
+  return Simulation(options).Run();
+}
+
+}  // namespace parrot
