@@ -35,6 +35,8 @@ absl::Status PublicStatus(const absl::Status& status, const std::string& request
                        "inference failed, id=" + request_id,
                        {.reason = "INFERENCE_FAILED"});
   }
+  // What does not fit the worker is the prompt's fault.
+  if (absl::IsInvalidArgument(status)) return WithField(status, "messages");
   if (!GetErrorFacts(status).reason.empty()) return status;
   return ErrorStatus(status.code(),
                      std::string_view(status.message().data(), status.message().size()),

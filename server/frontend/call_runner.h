@@ -47,7 +47,7 @@ namespace parrot {
 class CallRunner {
  public:
   struct Options {
-    RequestLimits limits;
+    FrontendLimits limits;
     CapacityLimits capacity;
     int32_t max_engine_queue = 0;
     int32_t max_num_seqs = 0;

@@ -55,7 +55,7 @@ struct FrontendOptions {
   std::string dtype;   // of the computation
   int64_t num_parameters = 0;
   std::vector<std::string> languages = {"en", "zh", "pt", "ar", "tr", "ru"};
-  RequestLimits limits;
+  FrontendLimits limits;
   CapacityLimits capacity;
   int32_t max_num_seqs = 8;  // the engine's, for estimates
   int32_t max_engine_queue = 32;
@@ -86,7 +86,7 @@ struct ModelInfo {
   int64_t num_parameters = 0;
   std::string dtype;
   std::string device;
-  RequestLimits limits;
+  FrontendLimits limits;
   std::vector<std::string> unsupported_options;
 };
 

@@ -11,7 +11,7 @@
 namespace parrot {
 
 // Per request. "max" is inclusive.
-struct RequestLimits {
+struct FrontendLimits {
   int32_t max_model_len = 2048;      // prompt + answer, tokens; <= the engine's
   int32_t max_tokens_default = 512;  // when the client names none, and the context has room
   int32_t max_messages = 64;

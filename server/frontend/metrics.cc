@@ -112,7 +112,7 @@ struct Metrics::Series {
     return BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
   }
   void AddInfo(const MetricsOptions& options);
-  void AddLimits(const RequestLimits& limits);
+  void AddLimits(const FrontendLimits& limits);
 
   prometheus::Registry registry;
   Gauge& running = NewGauge("parrot_requests_running", "Sequences that the engine computes.");
@@ -247,7 +247,7 @@ void Metrics::Series::AddInfo(const MetricsOptions& options) {
       .Set(1);
 }
 
-void Metrics::Series::AddLimits(const RequestLimits& limits) {
+void Metrics::Series::AddLimits(const FrontendLimits& limits) {
   Family<Gauge>& family = BuildGauge()
                               .Name("parrot_request_limit")
                               .Help("What one request may ask for; the name says the unit.")

@@ -33,7 +33,7 @@ struct MetricsOptions {
   int32_t num_experts = 0;
   int32_t block_size = 0;  // tokens per KV block
   int32_t num_blocks = 0;
-  RequestLimits limits;
+  FrontendLimits limits;
 };
 
 // Where a request was when its client gave it up.

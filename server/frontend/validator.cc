@@ -27,7 +27,7 @@ absl::Status RefuseUnlessNeutral(std::string_view field, const std::optional<T>&
   return UnsupportedOption(field);
 }
 
-absl::Status CheckUnsupportedSampling(const SamplingSpec& spec, const RequestLimits& limits) {
+absl::Status CheckUnsupportedSampling(const SamplingSpec& spec, const FrontendLimits& limits) {
   RETURN_IF_ERROR(CheckRange("min_p", spec.min_p, {0.0f, 1.0f}));
   RETURN_IF_ERROR(CheckRange("repetition_penalty",
                              spec.repetition_penalty,
@@ -44,7 +44,7 @@ absl::Status CheckUnsupportedSampling(const SamplingSpec& spec, const RequestLim
   return absl::OkStatus();
 }
 
-absl::Status CheckStopStrings(const std::vector<std::string>& stop, const RequestLimits& limits) {
+absl::Status CheckStopStrings(const std::vector<std::string>& stop, const FrontendLimits& limits) {
   RETURN_IF_ERROR(
       CheckRange("stop", static_cast<int64_t>(stop.size()), 0, limits.max_stop_strings));
   for (size_t i = 0; i < stop.size(); ++i) {
@@ -71,7 +71,7 @@ absl::Status CheckPlacement(const std::optional<PlacementSpec>& placement, bool&
                        absl::StrCat(static_cast<int32_t>(*placement)));
 }
 
-absl::Status CheckLanguage(const std::string& language, const RequestLimits& limits) {
+absl::Status CheckLanguage(const std::string& language, const FrontendLimits& limits) {
   bool valid =
       !language.empty() && language.size() <= static_cast<size_t>(limits.max_language_bytes);
   for (char c : language) {
@@ -107,7 +107,7 @@ absl::Status CheckRole(const std::vector<MessageSpec>& messages, size_t idx) {
   return absl::OkStatus();
 }
 
-bool IsRequestId(std::string_view id, const RequestLimits& limits) {
+bool IsRequestId(std::string_view id, const FrontendLimits& limits) {
   if (id.empty() || id.size() > static_cast<size_t>(limits.max_request_id_bytes)) return false;
   return std::all_of(id.begin(), id.end(), [](char c) {
     return absl::ascii_isprint(static_cast<unsigned char>(c));
@@ -231,7 +231,7 @@ absl::Status Validator::CheckParts(const MessageSpec& message, ValidRequest& req
 absl::Status Validator::CheckMessages(const std::vector<MessageSpec>& messages,
                                       ValidRequest& request) const {
   if (messages.empty()) return InvalidOption("EMPTY_PROMPT", "messages", "required");
-  const RequestLimits& limits = options_.limits;
+  const FrontendLimits& limits = options_.limits;
   if (messages.size() > static_cast<size_t>(limits.max_messages)) {
     return InvalidOption("TOO_MANY_MESSAGES",
                          "messages",
@@ -281,7 +281,7 @@ absl::Status Validator::CheckSampling(const SamplingSpec& spec, SamplingParams& 
 }
 
 absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) const {
-  const RequestLimits& limits = options_.limits;
+  const FrontendLimits& limits = options_.limits;
   RETURN_IF_ERROR(CheckRange("max_tokens", spec.max_tokens, 1, limits.max_model_len));
   RETURN_IF_ERROR(
       CheckRange("min_tokens", spec.min_tokens, 0, spec.max_tokens.value_or(limits.max_model_len)));
@@ -304,7 +304,7 @@ absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) c
 }
 
 absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
-  const RequestLimits& limits = options_.limits;
+  const FrontendLimits& limits = options_.limits;
   RETURN_IF_ERROR(CheckRange("output.logprobs", spec.output.logprobs, 0, limits.max_logprobs));
   RETURN_IF_ERROR(
       CheckRange("output.prompt_logprobs", spec.output.prompt_logprobs, 0, limits.max_logprobs));

@@ -28,7 +28,7 @@
 namespace parrot {
 
 struct ValidatorOptions {
-  RequestLimits limits;
+  FrontendLimits limits;
   std::vector<std::string> served_names;  // at least one
   int32_t vocab_size = 0;                 // stop ids are below it
   int32_t num_experts = 0;                // 0: nothing to route
