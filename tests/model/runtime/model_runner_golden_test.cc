@@ -1,5 +1,6 @@
 // Greedy continuations through the whole runtime (paged cache, slots, routing jobs), every prompt
 // of every golden checkpoint, on the device that PARROT_TEST_DEVICE names.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -57,6 +58,48 @@ TEST_P(ModelRunnerGoldenTest, GivesTheReferencesGreedyTokens) {
   }
   std::cout << GetParam() << " on " << TestDevice() << ": " << golden.prompts().size()
             << " prompts, " << num_safe << " of " << num_tokens << " tokens compared\n";
+}
+
+// All prompts of a checkpoint as batch mates, and cut into chunks that end inside images.
+TEST_P(ModelRunnerGoldenTest, GivesTheSameTokensAmongAllPromptsAndInChunks) {
+  const GoldenPrompts golden(GetParam());
+  const std::unique_ptr<ModelExecutor> runner = MakeRunner(golden);
+  ASSERT_NE(runner, nullptr);
+  std::vector<DriverRequest> requests;
+  for (const GoldenPrompt& prompt : golden.prompts()) {
+    requests.push_back(MakeRequest(prompt, golden));
+    requests.back().max_new_tokens = 8;
+    requests.back().sampling.num_logprobs = 0;
+  }
+  StepDriver driver(*runner);
+  const std::vector<DriverResult> together = driver.Run(requests);
+  const std::vector<DriverResult> chunked = driver.Run(requests, {.chunk_tokens = 100});
+  size_t num_compared = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(golden.prompts()[i].id);
+    ASSERT_TRUE(together[i].status.ok()) << together[i].status;
+    std::vector<TokenId> expected = golden.prompts()[i].SafeTokens();
+    expected.resize(std::min(expected.size(), together[i].tokens.size()));
+    const auto head = [&](const DriverResult& result) {
+      return std::vector<TokenId>(result.tokens.begin(), result.tokens.begin() + expected.size());
+    };
+    EXPECT_EQ(head(together[i]), expected);
+    ASSERT_GE(chunked[i].tokens.size(), expected.size());
+    EXPECT_EQ(head(chunked[i]), expected);
+    for (size_t k = 0; k < expected.size(); ++k) {
+      EXPECT_NEAR(together[i].rows[k].logprob, chunked[i].rows[k].logprob, 5e-3);
+    }
+    num_compared += expected.size();
+    if (TestDevice() != "cpu" || i % 5 != 0) continue;
+    // On the CPU, bit by bit.
+    const DriverResult alone = driver.Run({requests[i]})[0];
+    EXPECT_EQ(alone.tokens, together[i].tokens);
+    for (size_t k = 0; k < alone.rows.size(); ++k) {
+      EXPECT_EQ(alone.rows[k].logprob, together[i].rows[k].logprob);
+    }
+  }
+  std::cout << GetParam() << " on " << TestDevice() << ": " << requests.size()
+            << " prompts together and in chunks, " << num_compared << " tokens compared\n";
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, ModelRunnerGoldenTest, testing::ValuesIn(kGoldenCheckpoints));
