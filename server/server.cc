@@ -105,7 +105,7 @@ absl::Status Server::OpenHttp() {
 
 absl::Status Server::OpenGrpc() {
   GenerationServiceOptions generation;
-  generation.wire_limits.max_fields = RequestLimits().max_wire_fields;
+  generation.wire_limits.max_fields = FrontendLimits().max_wire_fields;
   generation.stall_timeout = CapacityLimits().stall_timeout;
   generation.log_requests = options_.log_requests;
   generation_service_ =
@@ -208,7 +208,7 @@ absl::Status Server::BuildEngine() {
                                                    " positions"));
   }
   const FrontendOptions frontend_options = MakeFrontendOptions();
-  const RequestLimits& limits = frontend_options.limits;
+  const FrontendLimits& limits = frontend_options.limits;
   DecodeOptions decode;
   decode.apply_exif_orientation = options_.apply_exif_orientation;
   decode.limits.max_encoded_bytes = static_cast<size_t>(limits.max_image_bytes);

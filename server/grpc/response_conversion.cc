@@ -23,7 +23,7 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_REASON_ERROR;
 }
 
-void FillLimits(const RequestLimits& limits, v1::Limits& out) {
+void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_model_len(limits.max_model_len);
   out.set_max_tokens_default(limits.max_tokens_default);
   out.set_max_images(limits.max_images);
