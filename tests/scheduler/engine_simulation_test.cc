@@ -2,8 +2,14 @@
 //
 // A failing seed is printed; PARROT_SIM_SEED=<seed> replays it alone with a trace of its events.
 // PARROT_SIM_NUM_SEEDS changes how many seeds run.
+#include <unistd.h>
+
+#include <atomic>
+#include <charconv>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <map>
 #include <string>
@@ -22,6 +28,17 @@ uint64_t FromEnvironment(const char* name, uint64_t fallback) {
   return value;
 }
 
+// A CHECK that fails inside aborts the process: the seed must be known even then.
+std::atomic<uint64_t> seed_in_progress = 0;
+
+extern "C" void PrintSeed(int /*signal*/) {
+  char line[64] = "replay with PARROT_SIM_SEED=";
+  char* end =
+      std::to_chars(line + std::strlen(line), line + sizeof(line) - 1, seed_in_progress).ptr;
+  *end++ = '\n';
+  (void)!write(STDERR_FILENO, line, static_cast<size_t>(end - line));
+}
+
 TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
   if (std::getenv("PARROT_SIM_SEED") != nullptr) {
     const SimulationResult result =
@@ -29,13 +46,16 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
     EXPECT_EQ(result.status, absl::OkStatus());
     return;
   }
+  std::signal(SIGABRT, PrintSeed);
   const uint64_t num_seeds = FromEnvironment("PARROT_SIM_NUM_SEEDS", 2'000);
   std::map<std::string, uint64_t> seeds_with;  // kind of event: number of seeds that saw it
   for (uint64_t seed = 0; seed < num_seeds; ++seed) {
+    seed_in_progress = seed;
     const SimulationResult result = RunSimulation({.seed = seed});
     ASSERT_EQ(result.status, absl::OkStatus()) << "replay with PARROT_SIM_SEED=" << seed;
     for (const auto& [what, count] : result.counts) ++seeds_with[what];
   }
+  std::signal(SIGABRT, SIG_DFL);
   // A simulation that no longer meets a case proves nothing about it.
   const std::string kinds[] = {"admitted",
                                "admitted route",

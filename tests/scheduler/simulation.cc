@@ -44,6 +44,10 @@ class Simulation final : public EventSink {
       CheckInvariants();
     }
     if (result_.status.ok()) End();
+    // Whatever went wrong, the engine stops with no step in flight and its sink alive.
+    while (executor_->RunStep()) {
+    }
+    engine_->Stop();
     return std::move(result_);
   }
 
