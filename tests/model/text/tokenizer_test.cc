@@ -1,12 +1,14 @@
 #include "model/text/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <fstream>
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "base/error_status.h"
@@ -200,6 +202,48 @@ TEST(TokenizerTest, ParsesAMegabyteOfSpecialStrings) {
   const auto ids = Qwen().Encode(text, {.parse_special = true});
   ASSERT_TRUE(ids.ok());
   EXPECT_EQ(*ids, std::vector<TokenId>(text.size() / kImStartText.size(), Qwen().im_start_id()));
+}
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kSmallStackBytes = size_t{256} << 10;  // instrumented frames are larger
+#else
+constexpr size_t kSmallStackBytes = size_t{64} << 10;
+#endif
+
+TEST(TokenizerTest, EncodesHostileTextOnASmallStack) {
+  const Tokenizer& tokenizer = Qwen();  // loaded on this thread
+  const auto encode = [](void* argument) -> void* {
+    for (const std::string_view unit : {"x", "\xCC\x81\xCC\xA3", " \n"}) {
+      std::string text;
+      while (text.size() < 100000) text += unit;
+      EXPECT_TRUE(static_cast<const Tokenizer*>(argument)->Encode(text).ok());
+    }
+    return nullptr;
+  };
+  pthread_attr_t attributes;
+  ASSERT_EQ(pthread_attr_init(&attributes), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, kSmallStackBytes), 0);
+  pthread_t thread;
+  ASSERT_EQ(pthread_create(&thread, &attributes, encode, const_cast<Tokenizer*>(&tokenizer)), 0);
+  ASSERT_EQ(pthread_join(thread, nullptr), 0);
+  pthread_attr_destroy(&attributes);
+}
+
+TEST(TokenizerTest, EncodesOnManyThreadsAtOnce) {
+  const std::string text = "The parrot's 12 caf\x65\xCC\x81s, \xE4\xBD\xA0\xE5\xA5\xBD!\n";
+  const std::vector<TokenId> expected = *Nano().Encode(text);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int j = 0; j < 200; ++j) {
+        const auto ids = Nano().Encode(text);
+        ASSERT_TRUE(ids.ok());
+        ASSERT_EQ(*ids, expected);
+        ASSERT_EQ(Nano().Decode(*ids), Nfc(text));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(TokenizerTest, GivesNoBytesForIdsOutsideTheVocabulary) {
