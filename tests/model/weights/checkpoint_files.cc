@@ -8,6 +8,8 @@
 #include <iterator>
 
 #include "base/check.h"
+#include "model/weights/checkpoint.h"
+#include "model/weights/dummy_weights.h"
 
 namespace parrot {
 namespace {
@@ -59,6 +61,56 @@ void CopyCheckpoint(std::string_view name, const std::string& dir) {
                         file == "vision_config.json" || file == "preprocessor_config.json";
     if (wanted) std::filesystem::copy(entry.path(), dir + "/" + file);
   }
+}
+
+void WriteTinyCheckpoint(TinyKind kind, const std::string& dir) {
+  const bool sharded = kind == TinyKind::kSharded;
+  const Json config = {{"model_type", "parrot_qwen2"},
+                       {"hidden_size", 32},
+                       {"intermediate_size", 48},
+                       {"num_hidden_layers", 2},
+                       {"num_attention_heads", 4},
+                       {"num_key_value_heads", sharded ? 2 : 4},
+                       {"vocab_size", 40},
+                       {"rope_theta", 1e6},
+                       {"tie_word_embeddings", sharded},
+                       {"mm_hidden_size", 64},
+                       {"num_experts", 6},
+                       {"moe_intermediate_size", 24},
+                       {"moe_weight", 0.1},
+                       {"torch_dtype", sharded ? "bfloat16" : "float32"}};
+  const Json vision = {{"vision_config",
+                        {{"hidden_size", 64},
+                         {"intermediate_size", 96},
+                         {"num_hidden_layers", 3},
+                         {"num_attention_heads", 4},
+                         {"image_size", 28},
+                         {"patch_size", 14}}}};
+  WriteBytes(dir + "/config.json", config.dump());
+  WriteBytes(dir + "/vision_config.json", vision.dump());
+  WriteBytes(dir + "/preprocessor_config.json", R"({"size": 28, "crop_size": 28})");
+  const absl::StatusOr<ModelConfig> parsed = LoadModelConfig(dir);
+  PARROT_CHECK(parsed.ok()) << parsed.status();
+
+  const DummyWeights weights(*parsed, /*seed=*/1);
+  std::vector<std::vector<RawTensor>> shards(sharded ? 3 : 1);
+  Json index = Json::object();
+  for (const TensorSpec& spec : weights.tensors()) {
+    const TensorView view = *weights.Get(spec.name);
+    const size_t shard = static_cast<size_t>(spec.part) % shards.size();
+    shards[shard].push_back(
+        {spec.name,
+         sharded ? "BF16" : "F32",
+         spec.shape,
+         std::string(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size())});
+    index["weight_map"][spec.name] =
+        "model-0000" + std::to_string(shard + 1) + "-of-00003.safetensors";
+  }
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::string shard = "/model-0000" + std::to_string(i + 1) + "-of-00003.safetensors";
+    WriteBytes(dir + (sharded ? shard : "/model.safetensors"), SafetensorsBytes(shards[i]));
+  }
+  if (sharded) WriteBytes(dir + "/model.safetensors.index.json", index.dump());
 }
 
 void EditJson(const std::string& path, const std::function<void(Json&)>& edit) {

@@ -34,6 +34,10 @@ std::string ReadBytes(const std::string& path);
 void WriteBytes(const std::string& path, std::string_view bytes);
 // Copies the configuration and weight files of a golden checkpoint.
 void CopyCheckpoint(std::string_view name, const std::string& dir);
+// A checkpoint of a few kilobytes: 2 layers of 32 channels, 3 tower layers of 64 (28 px, 4 heads),
+// 6 experts. kSingle is untied float32 in one file, kSharded tied bfloat16 in three shards.
+enum class TinyKind { kSingle, kSharded };
+void WriteTinyCheckpoint(TinyKind kind, const std::string& dir);
 // Rewrites a JSON file of `dir`.
 void EditJson(const std::string& path, const std::function<void(nlohmann::json&)>& edit);
 // Rewrites the header of a safetensors file; the data stays.

@@ -253,7 +253,7 @@ TEST(TensorSpecsTest, NamesFillThePublishedIndex) {
 
 struct BadCheckpoint {
   std::string what;
-  std::string base;  // the golden checkpoint that is changed
+  TinyKind base;
   std::function<void(const TempDir&)> damage;
   std::string message;  // expected in the error
   std::string reason = "MODEL_FILE_INVALID";
@@ -287,88 +287,89 @@ void EditIndex(const TempDir& dir, const std::function<void(Json&)>& edit) {
 constexpr char kGate0[] = "model.layers.0.mlp.gate_proj.weight";
 
 std::vector<BadCheckpoint> BadWeights() {
+  using enum TinyKind;
   return {
       {"tensor missing",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) { EditTensor(d, kGate0, [](RawTensor& t) { t.name.clear(); }); },
        "model.safetensors: model.layers.0.mlp.gate_proj.weight: tensor is missing; config.json "
        "asks for it"},
       {"tensor of another name",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditTensor(d, "model.norm.weight", [](RawTensor& t) { t.name = "model.norm.gamma"; });
        },
        "model.norm.weight: tensor is missing"},
       {"tensor left over",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          AddTensor(d, {"model.image_newline", "F32", {1}, "0123"});
        },
        "model.safetensors: model.image_newline: tensor is left over"},
       {"a third layer",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          AddTensor(d, {"model.layers.2.input_layernorm.weight", "F32", {0}, ""});
        },
        "left over"},
       {"position_ids",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          AddTensor(d, {tensor_names::Vision("embeddings.position_ids"), "I64", {0}, ""});
        },
        "left over"},
       {"shape transposed",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditTensor(d, kGate0, [](RawTensor& t) { std::swap(t.shape[0], t.shape[1]); });
        },
-       "shape is [128, 352], config.json asks for [352, 128]"},
+       "shape is [32, 48], config.json asks for [48, 32]"},
       {"dtype of integers",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) { EditTensor(d, kGate0, [](RawTensor& t) { t.dtype = "I32"; }); },
        "dtype is I32, weights must be F32, BF16 or F16",
        "MODEL_UNSUPPORTED"},
       {"tower against vision_config.json",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditJson(d.File("vision_config.json"),
-                  [](Json& j) { j["vision_config"]["intermediate_size"] = 255; });
+                  [](Json& j) { j["vision_config"]["intermediate_size"] = 95; });
        },
-       "vision_config.json asks for [255"},
+       "vision_config.json asks for [95"},
       {"layers of the tower against vision_config.json",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditJson(d.File("vision_config.json"),
                   [](Json& j) { j["vision_config"]["num_hidden_layers"] = 2; });
        },
        "encoder.layers.2.layer_norm1.bias: tensor is left over"},
       {"experts against config.json",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditJson(d.File("config.json"), [](Json& j) { j["num_experts"] = 7; });
        },
        "config.json (num_experts, moe_intermediate_size) asks for"},
       {"processor against the tower",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditJson(d.File("preprocessor_config.json"), [](Json& j) {
-           j["size"] = 224;
-           j["crop_size"] = 224;
+           j["size"] = 14;
+           j["crop_size"] = 14;
          });
        },
-       "preprocessor_config.json: size: is 224, the vision tower takes 336 pixels"},
+       "preprocessor_config.json: size: is 14, the vision tower takes 28 pixels"},
       {"mm_hidden_size against the tower",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          EditJson(d.File("config.json"), [](Json& j) { j["mm_hidden_size"] = 128; });
        },
        "config.json: mm_hidden_size: is 128, the vision tower has 64 channels"},
       {"untied without a head",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) { EditTensor(d, "lm_head.weight", [](RawTensor& t) { t.name = ""; }); },
        "lm_head.weight: tensor is missing"},
       {"no tower and no vision_config.json",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          std::filesystem::remove(d.File("vision_config.json"));
          EditTensors(d.File("model.safetensors"), [](RawTensor& t) {
@@ -377,45 +378,46 @@ std::vector<BadCheckpoint> BadWeights() {
        },
        "patch_embedding.weight: tensor is missing"},
       {"positions that are no square",
-       "nano-7bshape",
+       kSingle,
        [](const TempDir& d) {
          std::filesystem::remove(d.File("vision_config.json"));
          EditTensor(
              d, tensor_names::Vision("embeddings.position_embedding.weight"), [](RawTensor& t) {
-               t.shape[0] = 576;
-               t.data.resize(static_cast<size_t>(576 * 128 * 2));
+               t.shape[0] = 4;
+               t.data.resize(static_cast<size_t>(4 * 64 * 4));
              });
        },
        "is not a square of patches and one class row"},
       {"data cut off",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
-         std::filesystem::resize_file(d.File("model.safetensors"), 6'000'000);
+         std::filesystem::resize_file(d.File("model.safetensors"),
+                                      std::filesystem::file_size(d.File("model.safetensors")) - 4);
        },
        "after the end of the file"},
       {"tied head of another shape",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          const std::string shard = d.File("model-00003-of-00003.safetensors");
          std::vector<RawTensor> tensors = ReadTensors(shard);
-         tensors.push_back({"lm_head.weight", "BF16", {1, 256}, std::string(512, '\0')});
+         tensors.push_back({"lm_head.weight", "BF16", {1, 32}, std::string(64, '\0')});
          WriteBytes(shard, SafetensorsBytes(tensors));
          EditIndex(d, [](Json& m) { m["lm_head.weight"] = "model-00003-of-00003.safetensors"; });
        },
-       "lm_head.weight: shape is [1, 256]"},
+       "lm_head.weight: shape is [1, 32]"},
       {"shard missing",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          std::filesystem::remove(d.File("model-00002-of-00003.safetensors"));
        },
        "model-00002-of-00003.safetensors: no such file",
        "MODEL_FILE_MISSING"},
       {"index leaves a tensor out",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) { EditIndex(d, [](Json& m) { m.erase("model.norm.weight"); }); },
        "model.norm.weight: is not in model.safetensors.index.json"},
       {"index names the wrong shard",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          EditIndex(d, [](Json& m) {
            m["model.embed_tokens.weight"] = "model-00002-of-00003.safetensors";
@@ -423,13 +425,13 @@ std::vector<BadCheckpoint> BadWeights() {
        },
        "model.embed_tokens.weight: is not in model-00002-of-00003.safetensors"},
       {"index names a tensor that is nowhere",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          EditIndex(d, [](Json& m) { m["model.extra"] = "model-00002-of-00003.safetensors"; });
        },
        "model.extra: is not in model-00002-of-00003.safetensors"},
       {"tensor in two shards",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          const auto first = ReadTensors(d.File("model-00001-of-00003.safetensors"));
          auto second = ReadTensors(d.File("model-00002-of-00003.safetensors"));
@@ -438,47 +440,47 @@ std::vector<BadCheckpoint> BadWeights() {
        },
        "is also in model-00001-of-00003.safetensors"},
       {"index is no JSON",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) { WriteBytes(d.File("model.safetensors.index.json"), "{"); },
        "model.safetensors.index.json: is not valid JSON"},
       {"index without weight_map",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) { WriteBytes(d.File("model.safetensors.index.json"), "{}"); },
        "weight_map: must be an object"},
       {"index with an empty weight_map",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          WriteBytes(d.File("model.safetensors.index.json"), R"({"weight_map":{}})");
        },
        "weight_map: is empty"},
       {"index with a duplicate key",
-       "nano-gqa",
+       kSharded,
        [](const TempDir& d) {
          WriteBytes(d.File("model.safetensors.index.json"),
                     R"({"weight_map":{"a":"x.safetensors","a":"y.safetensors"}})");
        },
        "model.safetensors.index.json: a: duplicate key"},
       {"only pickles",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          std::filesystem::rename(d.File("model.safetensors"), d.File("pytorch_model.bin"));
        },
        "only safetensors",
        "MODEL_UNSUPPORTED"},
       {"only a .pt",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) {
          std::filesystem::rename(d.File("model.safetensors"), d.File("model.pt"));
        },
        "only safetensors",
        "MODEL_UNSUPPORTED"},
       {"no weights at all",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) { std::filesystem::remove(d.File("model.safetensors")); },
        "model.safetensors: no such file, and no model.safetensors.index.json",
        "MODEL_FILE_MISSING"},
       {"no config.json",
-       "nano-mha",
+       kSingle,
        [](const TempDir& d) { std::filesystem::remove(d.File("config.json")); },
        "config.json: no such file",
        "MODEL_FILE_MISSING"},
@@ -490,7 +492,7 @@ TEST(CheckpointTest, RefusesWeightsThatAreNotTheConfigurations) {
   EXPECT_EQ(cases.size(), 30u);
   for (const BadCheckpoint& bad : cases) {
     const TempDir dir;
-    CopyCheckpoint(bad.base, dir.path());
+    WriteTinyCheckpoint(bad.base, dir.path());
     ASSERT_TRUE(Checkpoint::Open(dir.path()).ok()) << bad.what;
     bad.damage(dir);
     const absl::Status status = Checkpoint::Open(dir.path()).status();

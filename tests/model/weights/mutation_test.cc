@@ -138,11 +138,12 @@ TEST(MutationTest, SafetensorsHeadersNeverEscapeTheirBytes) {
 TEST(MutationTest, SafetensorsFilesNeverEscapeTheirBytes) {
   Mutator mutator(kSeed + 1);
   const TempDir dir;
-  const std::string path = dir.File("m.safetensors");
   const std::string bytes = SmallFile();
   int accepted = 0;
   uint64_t sum = 0;
   for (int i = 0; i < kFileMutants; ++i) {
+    // A new file each: rewriting one makes some file systems flush it.
+    const std::string path = dir.File(std::to_string(i) + ".safetensors");
     WriteBytes(path, mutator.Mutate(bytes));
     const auto file = SafetensorsFile::Open(path);
     if (!file.ok()) continue;
