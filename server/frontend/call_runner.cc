@@ -284,14 +284,15 @@ void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
 }
 
 void CallRunner::ReleaseIfFinished(Call& call) {
-  if (!call.finished() || !calls_.Remove(call)) return;
-  call.ReleaseTicket();
+  if (!call.finished()) return;
+  call.ReleaseTicket();  // first: who finds no call finds its room free
+  calls_.Remove(call);
 }
 
 void CallRunner::Cancel(RequestKey key) {
   if (const std::shared_ptr<Call> call = calls_.Find(key); call != nullptr) {
+    call->stream().Detach();  // first: the reader wants to hear no end
     EndCall(*call, Cancelled(), FinishReason::kCancelled);
-    call->stream().Detach();
     return;
   }
   if (const std::shared_ptr<ResponseStream> stream = calls_.TakeUnread(key); stream != nullptr) {

@@ -14,16 +14,15 @@ std::shared_ptr<Call> CallTable::Find(RequestKey key) const {
   return it == calls_.end() ? nullptr : it->second;
 }
 
-bool CallTable::Remove(const Call& call) {
+void CallTable::Remove(const Call& call) {
   const RequestKey key = call.facts().key;
   std::shared_ptr<Call> removed;  // destroyed without the lock
   absl::MutexLock lock(&mutex_);
   const auto it = calls_.find(key);
-  if (it == calls_.end()) return false;
+  if (it == calls_.end()) return;
   removed = std::move(it->second);
   calls_.erase(it);
   if (!removed->shared_stream()->closed()) unread_.emplace(key, removed->shared_stream());
-  return true;
 }
 
 std::vector<std::shared_ptr<Call>> CallTable::Calls() const {

@@ -23,8 +23,8 @@ class CallTable {
 
   void Insert(std::shared_ptr<Call> call);
   std::shared_ptr<Call> Find(RequestKey key) const;  // null if it does not live
-  // The call lives no more; its stream is remembered until it is read. False if it did not live.
-  bool Remove(const Call& call);
+  // The call lives no more; its stream is remembered until it is read. Idempotent.
+  void Remove(const Call& call);
   std::vector<std::shared_ptr<Call>> Calls() const;
 
   // Forgets the streams that were read or dropped by their readers, and returns the others.

@@ -43,7 +43,7 @@ bool StreamReader::WaitForEnd() {
 bool StreamReader::WaitForText(size_t num_bytes) {
   absl::MutexLock lock(&state_->mutex);
   const auto enough = [this, num_bytes]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return state_->text_bytes >= num_bytes;
+    return state_->ended || state_->text_bytes >= num_bytes;
   };
   return state_->mutex.AwaitWithTimeout(absl::Condition(&enough), kPatience);
 }

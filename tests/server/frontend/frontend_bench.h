@@ -33,7 +33,7 @@ class StreamReader {
 
   // False after ten seconds of real time.
   bool WaitForEnd();
-  bool WaitForText(size_t num_bytes);
+  bool WaitForText(size_t num_bytes);  // or the end
   // All that was read.
   std::vector<AnswerEvent> events() const;
   std::string text() const;

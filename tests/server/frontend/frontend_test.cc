@@ -318,14 +318,14 @@ TEST(FrontendTest, EveryBadImageIsRefusedWithItsPart) {
 
 TEST(FrontendTest, RefusalsAreBareStatuses) {
   FrontendOptions options = NanoOptions();
-  options.limits.max_model_len = 120;
+  options.limits.max_model_len = 320;  // an image takes 257
   FrontendBench bench(options);
   GenerateSpec mime = ImageRequest(SmallJpeg());
   std::get<ImageSpec>(mime.messages[0].parts[0]).mime_type = "image/png";
   GenerateSpec uri = ImageRequest("data:image/png;base64,QUJ*");
   std::get<ImageSpec>(uri.messages[0].parts[0]).source = ImageSpec::Source::kDataUri;
   GenerateSpec too_many = TextRequest();
-  too_many.stop.max_tokens = 119;
+  too_many.stop.max_tokens = 319;
   GenerateSpec past = TextRequest();
   past.deadline = absl::Now() - absl::Seconds(1);
   GenerateSpec unsupported = TextRequest();
@@ -355,7 +355,7 @@ TEST(FrontendTest, RefusalsAreBareStatuses) {
        "CONTEXT_LENGTH_EXCEEDED",
        "messages"},
       {"image does not fit",
-       ImageRequest(SmallJpeg()),
+       ImageRequest(SmallJpeg(), std::string(5000, 'a')),
        Code::kInvalidArgument,
        "CONTEXT_LENGTH_EXCEEDED",
        "messages"},

@@ -31,8 +31,8 @@ class MetricsTest : public ::testing::Test {
  protected:
   // The value of a series, NaN if it is not there.
   double Value(const std::string& series) {
-    const std::string text = "\n" + metrics_.Render();
-    const size_t at = text.find("\n" + series + " ");
+    const std::string text = absl::StrCat("\n", metrics_.Render());
+    const size_t at = text.find(absl::StrCat("\n", series, " "));
     if (at == std::string::npos) return std::nan("");
     return std::stod(text.substr(at + series.size() + 2));
   }
