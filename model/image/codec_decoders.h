@@ -1,5 +1,5 @@
 // Internal to model/image: one decoder per codec, behind DecodeImage. Each gets bytes that
-// ProbeImage accepted (image_bytes of them, trailing data cut off) and fills `out`, which has the
+// ProbeImage accepted (picture_begin to picture_end of them) and fills `out`, which has the
 // probed size. They throw nothing; memory of the codecs is freed on every path. Thread-safe.
 #ifndef PARROT_MODEL_IMAGE_CODEC_DECODERS_H_
 #define PARROT_MODEL_IMAGE_CODEC_DECODERS_H_

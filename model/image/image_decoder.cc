@@ -54,17 +54,18 @@ absl::StatusOr<DecodedImage> Decode(std::string_view encoded,
                                     const DecodeOptions& options) {
   DecodedImage image;
   ASSIGN_OR_RETURN(image.info, ProbeImage(encoded, declared_mime, options.limits));
-  encoded = encoded.substr(0, image.info.image_bytes);
+  const std::string_view picture =
+      encoded.substr(image.info.picture_begin, image.info.picture_end - image.info.picture_begin);
   image.rgb = AllocateRgbImage(image.info.width, image.info.height);
   switch (image.info.format) {
     case ImageFormat::kJpeg:
-      RETURN_IF_ERROR(internal::DecodeJpeg(encoded, options.limits, &image.rgb));
+      RETURN_IF_ERROR(internal::DecodeJpeg(picture, options.limits, &image.rgb));
       break;
     case ImageFormat::kPng:
-      RETURN_IF_ERROR(internal::DecodePng(encoded, options.limits, &image.rgb));
+      RETURN_IF_ERROR(internal::DecodePng(picture, options.limits, &image.rgb));
       break;
     case ImageFormat::kWebp:
-      RETURN_IF_ERROR(internal::DecodeWebp(encoded, options.limits, &image.rgb));
+      RETURN_IF_ERROR(internal::DecodeWebp(picture, options.limits, &image.rgb));
       break;
   }
   if (options.apply_exif_orientation) {

@@ -69,7 +69,11 @@ struct ImageInfo {
   ImageFormat format = ImageFormat::kJpeg;
   int32_t width = 0;  // pixels, as encoded; orientation not applied
   int32_t height = 0;
-  size_t image_bytes = 0;   // of the encoded bytes; the rest is trailing data
+  size_t image_bytes = 0;  // of the encoded bytes; the rest is trailing data
+  // What a codec is given of them: all, but of a WebP only the chunks with the picture. libwebp
+  // would read past their end, into the metadata, where a damaged picture runs short.
+  size_t picture_begin = 0;
+  size_t picture_end = 0;
   int32_t orientation = 1;  // EXIF 0x0112, 1..8; 1 when absent or unreadable
 };
 

@@ -48,7 +48,7 @@ class JpegWalker {
       RETURN_IF_ERROR(Segment(marker));
     }
     if (num_scans_ == 0) return ImageError(kImageCorrupt, "JPEG without picture data");
-    info_->image_bytes = position_;
+    info_->image_bytes = info_->picture_end = position_;
     return absl::OkStatus();
   }
 

@@ -178,6 +178,10 @@ void ConvertRow(
       }
       return;
     case RowFormat::Kind::kSamples:
+      if (format.pixel_bytes == 3 && step == 1) {  // 8-bit RGB, by far the most common
+        std::memcpy(out, in, size_t{3} * num_pixels);
+        return;
+      }
       for (int x = 0; x < num_pixels; ++x, in += format.pixel_bytes, out += out_step) {
         out[0] = in[0];
         out[1] = in[format.channel_bytes];

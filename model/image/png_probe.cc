@@ -67,7 +67,7 @@ class PngWalker {
     if (!has_data_) return is_ended ? Corrupt("no picture data") : Truncated();
     // A file that ends after whole IDAT chunks, IEND missing, has all its pixels (Pillow takes it);
     // the decoder finds out when it has not.
-    info_->image_bytes = position;
+    info_->image_bytes = info_->picture_end = position;
     return absl::OkStatus();
   }
 
@@ -176,7 +176,9 @@ class PngWalker {
         start += 1;
       }
     } else {
-      start = std::min(start + 1, payload.size());
+      const bool is_deflate = start < payload.size() && ByteAt(payload, start) == 0;
+      if (!is_deflate) return Corrupt("compression method of a text or profile");
+      start += 1;
     }
     // One budget for all such chunks: a thousand of them must not cost a thousand times as much.
     inflated_bytes_ +=

@@ -33,15 +33,21 @@ class WebpWalker {
       }
       const std::string_view type = bytes_.substr(position, 4);
       const size_t length = LittleEndian32(bytes_, position + 4);
+      // A file is a picture alone, or starts with VP8X.
+      const bool may_be_first = type == "VP8X"sv || type == "VP8 "sv || type == "VP8L"sv;
+      if (num_chunks == 1 ? !may_be_first : type == "VP8X"sv) return Corrupt();
+      const size_t chunk_begin = position;
       position += kChunkHeaderBytes;
       RETURN_IF_ERROR(Chunk(type, length, bytes_.substr(position, length)));
       if (length > bytes_.size() - position) return Truncated();
       if (length > end - position) return Corrupt();
+      RETURN_IF_ERROR(PicturePart(type, chunk_begin, position + length));
       position += length + length % 2;
       if (position > bytes_.size()) return Truncated();
     }
     if (end > bytes_.size()) return Truncated();
-    if (!has_picture_) return Corrupt();
+    // Bytes left that are no chunk: some length was tampered with (libwebpdemux refuses too).
+    if (!has_picture_ || position < end) return Corrupt();
     info_->image_bytes = end;
     return absl::OkStatus();
   }
@@ -62,6 +68,18 @@ class WebpWalker {
       }
       if (type == "EXIF"sv) info_->orientation = ExifOrientation(payload);
     }
+    return absl::OkStatus();
+  }
+
+  // Where the picture's bytes lie: VP8 or VP8L, with an ALPH directly before it.
+  absl::Status PicturePart(std::string_view type, size_t begin, size_t end) {
+    const bool is_alpha = type == "ALPH"sv;
+    const bool is_picture = type == "VP8 "sv || type == "VP8L"sv;
+    if (is_alpha && (has_picture_ || follows_alpha_)) return Corrupt();
+    if (follows_alpha_ && !is_picture) return Corrupt();
+    if (is_alpha || (is_picture && !follows_alpha_)) info_->picture_begin = begin;
+    if (is_picture) info_->picture_end = end;
+    follows_alpha_ = is_alpha;
     return absl::OkStatus();
   }
 
@@ -111,6 +129,7 @@ class WebpWalker {
   const ImageLimits& limits_;
   ImageInfo* const info_;
   bool has_picture_ = false;
+  bool follows_alpha_ = false;  // the previous chunk was ALPH
 };
 
 }  // namespace

@@ -232,6 +232,21 @@ TEST(ImageDecoderTest, DamagedPictureDataIsRefusedNotPainted) {
   EXPECT_FALSE(DecodeImage(webp, "", {}).ok());
 }
 
+// libwebp given the whole file would take the metadata for the picture's missing codes.
+TEST(ImageDecoderTest, ShortWebpPictureIsNotFilledFromTheChunkBehindIt) {
+  const std::string webp = testing::MakeLosslessWebp(testing::RandomImage(20, 10, 5).view());
+  const std::string picture = webp.substr(20);
+  const std::string canvas("\x08\0\0\0\x13\0\0\x09\0\0", 10);
+  const auto file = [&](size_t picture_bytes) {
+    return testing::WebpFile(testing::RiffChunk("VP8X", canvas) +
+                             testing::RiffChunk("VP8L", picture.substr(0, picture_bytes)) +
+                             testing::RiffChunk("EXIF", std::string(4000, '\x55')));
+  };
+  EXPECT_TRUE(DecodeImage(file(picture.size()), "", {}).ok());
+  const absl::Status status = DecodeImage(file(picture.size() / 2), "", {}).status();
+  EXPECT_EQ(GetErrorFacts(status).reason, kImageCorrupt) << status;
+}
+
 TEST(ImageDecoderTest, StopsWhenTheCpuBudgetIsSpent) {
   const testing::TestImage noise = testing::RandomImage(640, 480, 3);
   const std::string samples(reinterpret_cast<const char*>(noise.pixels.data()),

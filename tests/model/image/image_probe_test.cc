@@ -322,6 +322,22 @@ std::vector<Refusal> IntegrityRows() {
                   "",
                   kImageCorrupt,
                   "no palette"});
+  rows.push_back({"webp_bytes_that_are_no_chunk",
+                  WebpFile(SmallWebp().substr(12) + "abcd"),
+                  "",
+                  kImageCorrupt,
+                  "corrupt WebP header"});
+  rows.push_back({"webp_alpha_apart_from_its_picture",
+                  WebpFile(Vp8x(0x10, 20, 10) + RiffChunk("ALPH", "\0abc"s) +
+                           RiffChunk("junk", "ab") + SmallWebp().substr(12)),
+                  "",
+                  kImageCorrupt,
+                  "corrupt WebP header"});
+  rows.push_back({"png_profile_of_unknown_compression",
+                  SmallPng(PngChunk("iCCP", "profile\0\1"s + testing::Deflate("x"))),
+                  "",
+                  kImageCorrupt,
+                  "compression method"});
   rows.push_back({"webp_canvas_differs",
                   WebpFile(Vp8x(0, 21, 10) + SmallWebp().substr(12)),
                   "",
