@@ -1,6 +1,5 @@
 #include "model/weights/dummy_weights.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -63,13 +62,17 @@ Distribution DistributionOf(const TensorSpec& spec) {
 template <typename T, typename Convert>
 void Fill(T* out, int64_t count, uint64_t key, Distribution d, Convert convert) {
   const float scale = d.half_width / 32768.0f;
-  for (int64_t i = 0; i < count; i += 4) {
-    uint64_t bits = Mix(key + static_cast<uint64_t>(i));
-    const int64_t end = std::min<int64_t>(i + 4, count);
-    for (int64_t j = i; j < end; ++j, bits >>= 16) {
-      out[j] = convert(d.center + scale * static_cast<float>(static_cast<int16_t>(bits & 0xffff)));
-    }
+  const auto value = [&](uint64_t bits, int field) {
+    const auto lane = static_cast<int16_t>(bits >> (16 * field) & 0xffff);
+    return convert(d.center + scale * static_cast<float>(lane));
+  };
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const uint64_t bits = Mix(key + static_cast<uint64_t>(i));
+    for (int field = 0; field < 4; ++field) out[i + field] = value(bits, field);
   }
+  const uint64_t bits = Mix(key + static_cast<uint64_t>(i));
+  for (int field = 0; i + field < count; ++field) out[i + field] = value(bits, field);
 }
 
 }  // namespace
