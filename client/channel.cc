@@ -29,17 +29,6 @@ absl::Status Invalid(const std::string& option, const std::string& what, std::st
                    option);
 }
 
-// Calls to this machine must not go through a proxy that the environment names for others.
-bool IsLocalTarget(std::string_view target) {
-  for (const std::string_view prefix : {"dns:///", "ipv4:", "ipv6:"}) {
-    if (target.starts_with(prefix)) target.remove_prefix(prefix.size());
-  }
-  for (const std::string_view local : {"127.", "localhost:", "[::1]:", "unix:", "unix-abstract:"}) {
-    if (target.starts_with(local)) return true;
-  }
-  return target == "localhost";
-}
-
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const TlsOptions& tls) {
   if (!tls.enabled) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
@@ -61,6 +50,16 @@ int Milliseconds(absl::Duration duration) {
 
 bool IsMetadataValue(std::string_view value) {
   return std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+bool IsLocalTarget(std::string_view target) {
+  for (const std::string_view prefix : {"dns:///", "ipv4:", "ipv6:"}) {
+    if (target.starts_with(prefix)) target.remove_prefix(prefix.size());
+  }
+  for (const std::string_view local : {"127.", "localhost:", "[::1]:", "unix:", "unix-abstract:"}) {
+    if (target.starts_with(local)) return true;
+  }
+  return target == "localhost";
 }
 
 absl::Status ValidateClientOptions(const ClientOptions& options) {
@@ -110,6 +109,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kSlowestReconnectMs);
+  // Calls to this machine must not go through a proxy that the environment names for others.
   if (IsLocalTarget(options.target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON(ServiceConfigJson(options.max_attempts));
   return grpc::CreateCustomChannel(options.target, Credentials(options.tls), arguments);

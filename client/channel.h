@@ -29,6 +29,9 @@ std::string ServiceConfigJson(int32_t max_attempts);
 // gRPC aborts the process on a metadata value that HTTP/2 does not allow: ask first.
 bool IsMetadataValue(std::string_view value);
 
+// Whether `target` can only be this machine.
+bool IsLocalTarget(std::string_view target);
+
 }  // namespace parrot
 
 #endif  // PARROT_CLIENT_CHANNEL_H_

@@ -50,8 +50,6 @@ void AddConnection(CLI::App* app, ConnectionFlags* flags) {
       ->envname("PARROT_TARGET")
       ->capture_default_str()
       ->group(kConnection);
-  app->add_option("--model", flags->model, "Served name; default: the server's first")
-      ->group(kConnection);
   AddDuration(app, "--timeout", &flags->timeout, "Deadline of the call: 90s, 2m, inf [60s]");
   app->get_option("--timeout")->group(kConnection);
   app->add_option("--api-key-file", flags->api_key_file, "File with the key; else PARROT_API_KEY")
@@ -121,6 +119,10 @@ CLI::App* AddCommand(CLI::App* app,
   sub->callback([options, command] { options->command = command; });
   sub->footer(kFooter);
   AddConnection(sub, &options->connection);
+  if (command != CliCommand::kHealth) {
+    sub->add_option("--model", options->connection.model, "Served name; default: the first")
+        ->group(kConnection);
+  }
   return sub;
 }
 

@@ -16,6 +16,20 @@ namespace {
 // Spares a server that takes connections and then hangs up.
 constexpr absl::Duration kRewatchPause = absl::Milliseconds(200);
 
+// Ends of a watch after which the server may still come: it restarts, or a proxy stands in for it.
+bool MayComeBack(const absl::Status& ended) {
+  switch (ended.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kCancelled:  // by a server that shuts down
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
 using StateOr = absl::StatusOr<HealthState::ServingStatus>;
 
 // Watches until SERVING, through restarts of the server; DEADLINE_EXCEEDED when `deadline` passes.
@@ -37,7 +51,7 @@ StateOr WaitForServing(Session& session, absl::Time deadline, const CallOptions&
     }
     const absl::Status ended = watch->Finish();
     if (ended.code() == absl::StatusCode::kDeadlineExceeded) break;
-    if (!ended.ok() && ended.code() != absl::StatusCode::kUnavailable) return ended;
+    if (!MayComeBack(ended) || call.cancellation->cancelled()) return ended;
     absl::SleepFor(kRewatchPause);
   }
   return ErrorStatus(absl::StatusCode::kDeadlineExceeded,

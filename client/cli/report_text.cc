@@ -83,7 +83,7 @@ std::string Hint(absl::StatusCode code, const ErrorFacts& facts, const std::stri
     case absl::StatusCode::kUnauthenticated:
       return "give the key with --api-key-file or PARROT_API_KEY";
     case absl::StatusCode::kNotFound:
-      return "parrot-cli models lists what is served";
+      return facts.reason == "MODEL_NOT_FOUND" ? "parrot-cli models lists what is served" : "";
     case absl::StatusCode::kDeadlineExceeded:
       return "a longer --timeout, or fewer --max-tokens";
     default:

@@ -5,6 +5,7 @@
 
 #include "base/error_status.h"
 #include "base/status_macros.h"
+#include "client/channel.h"
 #include "client/cli/report.h"
 #include "client/cli/request_builder.h"
 
@@ -23,6 +24,10 @@ void Show(const absl::Status& error, const CliOptions& options, Console& console
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(const CliOptions& options,
                                                        Console& console) {
   ASSIGN_OR_RETURN(const ClientOptions client_options, ClientOptionsFrom(options.connection));
+  if (!client_options.api_key.empty() && !client_options.tls.enabled &&
+      !IsLocalTarget(client_options.target)) {
+    console.Error("warning: the API key travels in the clear; use --tls or --tls-ca\n");
+  }
   std::unique_ptr<Session> session(new Session(options, console));
   ASSIGN_OR_RETURN(session->client_, ParrotClient::Create(client_options));
   return session;

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "child_process.h"
@@ -466,6 +466,27 @@ TEST_F(CliTest, HealthWaitsUntilServing) {
   EXPECT_THAT(child.output(), HasSubstr("SERVING\r\n"));
 }
 
+TEST_F(CliTest, HealthWaitsThroughARestart) {
+  auto server = std::make_unique<FakeParrotServer>();
+  server->SetServing("", false);
+  const int port = server->port();
+  ChildProcess child(Command({"health", "--wait", "20s", "--target", server->target()}),
+                     ChildProcess::Io::kTerminal);
+  ASSERT_TRUE(child.WaitForOutput("server is up, NOT_SERVING"));
+  server.reset();
+  server = std::make_unique<FakeParrotServer>(grpc::InsecureServerCredentials(), port);
+  EXPECT_EQ(child.Wait(), 0);
+}
+
+TEST_F(CliTest, InterruptEndsTheWaitForHealth) {
+  server_.SetServing("", false);
+  ChildProcess child(Command({"health", "--wait", "20s", "--target", server_.target()}),
+                     ChildProcess::Io::kTerminal);
+  ASSERT_TRUE(child.WaitForOutput("server is up, NOT_SERVING"));
+  child.Write("\x03");
+  EXPECT_EQ(child.Wait(), 130);
+}
+
 TEST_F(CliTest, HealthStopsWaitingInTime) {
   server_.SetServing("", false);
   const ChildResult result = Run({"health", "--wait", "200ms"});
@@ -482,6 +503,13 @@ TEST_F(CliTest, KeyComesFromFileOrEnvironment) {
   EXPECT_THAT(seen[0].metadata, Contains(Pair("authorization", "Bearer from-file")));
   EXPECT_THAT(seen[1].metadata, Contains(Pair("authorization", "Bearer from-env")));
   EXPECT_THAT(seen[2].metadata, Not(Contains(Pair("authorization", ::testing::_))));
+}
+
+TEST_F(CliTest, KeyInTheClearIsWarnedAbout) {
+  const std::vector<std::string> away = {"models", "--timeout", "1ms", "--target", "192.0.2.1:1"};
+  EXPECT_THAT(RunChild(Command(away), "", {"PARROT_API_KEY=k"}).error, HasSubstr("in the clear"));
+  EXPECT_THAT(RunChild(Command(away)).error, Not(HasSubstr("in the clear")));
+  EXPECT_EQ(Run({"models"}, "", {"PARROT_API_KEY=k"}).error, "");
 }
 
 TEST_F(CliTest, TargetComesFromTheEnvironmentToo) {

@@ -143,12 +143,12 @@ grpc::Status DetailedStatus(grpc::StatusCode code,
   return {code, message, status.SerializeAsString()};
 }
 
-FakeParrotServer::FakeParrotServer(std::shared_ptr<grpc::ServerCredentials> credentials)
+FakeParrotServer::FakeParrotServer(std::shared_ptr<grpc::ServerCredentials> credentials, int port)
     : scripts_({{.events = AnswerEvents({"A ", "blue ", "bird."})}}) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(64 << 20);
-  builder.AddListeningPort("127.0.0.1:0", std::move(credentials), &port_);
+  builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), std::move(credentials), &port_);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
   PARROT_CHECK(server_ != nullptr && port_ != 0);

@@ -47,8 +47,10 @@ class FakeParrotServer : public v1::ParrotService::CallbackService {
     absl::Duration time_left = absl::InfiniteDuration();
   };
 
+  // `port` 0: a free one.
   explicit FakeParrotServer(
-      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
+      int port = 0);
   ~FakeParrotServer() override;
 
   // "127.0.0.1:PORT"
