@@ -57,9 +57,10 @@ PassPlan MakePlan(const ResizeAxis& axis, int32_t content) {
   std::vector<double> weights;
   for (int64_t i = axis.first_output; i < axis.first_output + axis.num_outputs; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
-    // Conversions truncate, as in C; the lower border can be negative before it is clipped.
-    const int64_t begin = std::max<int64_t>(static_cast<int64_t>(centre - support + 0.5), 0);
-    const int64_t end = std::min(static_cast<int64_t>(centre + support + 0.5), axis.canvas);
+    // Truncated, not rounded, as Pillow does; the lower border can be negative until it is clipped.
+    const auto begin = static_cast<int64_t>(std::max(std::trunc(centre - support + 0.5), 0.0));
+    const auto end =
+        std::min(static_cast<int64_t>(std::trunc(centre + support + 0.5)), axis.canvas);
     weights.clear();
     double sum = 0.0;
     for (int64_t x = 0; x < end - begin; ++x) {

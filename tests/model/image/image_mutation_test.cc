@@ -17,7 +17,7 @@
 namespace parrot {
 namespace {
 
-constexpr int kNumMutants = 4000;
+constexpr int kNumMutants = 12000;
 constexpr uint32_t kSeed = 4711;
 
 // One to eight edits: bits, bytes, cut, doubled or removed pieces.
