@@ -47,6 +47,7 @@ Server::Server(const Options& options, const ServerEnvironment& environment)
 
 Server::~Server() {
   if (!is_shut_down_) Shutdown(absl::ZeroDuration());
+  StopThreads();
 }
 
 int32_t Server::max_queue_size() const {
@@ -106,7 +107,7 @@ absl::Status Server::OpenHttp() {
 absl::Status Server::OpenGrpc() {
   GenerationServiceOptions generation;
   generation.wire_limits.max_fields = FrontendLimits().max_wire_fields;
-  generation.stall_timeout = CapacityLimits().stall_timeout;
+  generation.stall_timeout = options_.client_stall_timeout;
   generation.log_requests = options_.log_requests;
   generation_service_ =
       std::make_unique<GenerationService>(generation, authenticator_.get(), &logger_);
@@ -190,6 +191,7 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.limits.max_timeout = options_.max_request_timeout;
   frontend.limits.max_receive_message_bytes = options_.grpc_max_message_bytes;
   frontend.capacity.num_preprocess_threads = options_.preprocess_threads;
+  frontend.capacity.stall_timeout = options_.client_stall_timeout;
   frontend.max_num_seqs = options_.max_num_seqs;
   frontend.max_engine_queue = max_queue_size();
   frontend.block_size = capacity.block_size;
@@ -322,6 +324,12 @@ bool Server::Shutdown(absl::Duration lame_duck) {
         frontend_->Drain(std::max(deadline - absl::Now() - kCloseReserve, absl::ZeroDuration()));
   }
   ClosePorts(std::max(deadline, absl::Now() + kCloseReserve));
+  StopThreads();
+  logger_.Info("shutdown_finished", {{"all_requests_finished", is_clean}});
+  return is_clean;
+}
+
+void Server::StopThreads() {
   {
     absl::MutexLock lock(&mutex_);
     stop_watching_ = true;
@@ -329,8 +337,6 @@ bool Server::Shutdown(absl::Duration lame_duck) {
   if (watcher_.joinable()) watcher_.join();
   if (engine_ != nullptr) engine_->Stop();
   if (frontend_ != nullptr) frontend_->Stop();
-  logger_.Info("shutdown_finished", {{"all_requests_finished", is_clean}});
-  return is_clean;
 }
 
 void Server::Abandon() {

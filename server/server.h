@@ -72,7 +72,8 @@ class Server {
   // Blocks as described above; once. True if every accepted request finished.
   bool Shutdown(absl::Duration lame_duck);
   // After Wait returned an error: tells every client UNAVAILABLE and closes the ports, within two
-  // seconds. The engine may hang, so the process then exits without destroying the server.
+  // seconds. The destructor then waits for the engine's thread; a process whose engine hangs exits
+  // without it.
   void Abandon();
 
   // Thread-safe. -1: no such port.
@@ -96,6 +97,7 @@ class Server {
   FrontendOptions MakeFrontendOptions() const;
   void WatchEngine();
   void ClosePorts(absl::Time deadline);
+  void StopThreads();
   int32_t max_queue_size() const;
 
   const Options options_;

@@ -22,22 +22,27 @@
 namespace parrot {
 namespace {
 
-constexpr char kReflectionPlugin[] = "proto_server_reflection";
 constexpr int kQuotaThreads = 64;
 
-// Linking gRPC's reflection library adds its plugin to every server of the process. This takes it
-// out of one.
-class WithoutReflection final : public grpc::ServerBuilderOption {
+// Linking gRPC's reflection library adds its plugin to every server of the process; this leaves one
+// server with the plugin or without it, whatever the linker did.
+class ReflectionOption final : public grpc::ServerBuilderOption {
  public:
+  explicit ReflectionOption(bool enable) : enable_(enable) {}
   void UpdateArguments(grpc::ChannelArguments*) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    auto plugin = std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>();
     plugins->erase(std::remove_if(plugins->begin(),
                                   plugins->end(),
-                                  [](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
-                                    return plugin->name() == kReflectionPlugin;
+                                  [&](const std::unique_ptr<grpc::ServerBuilderPlugin>& other) {
+                                    return other->name() == plugin->name();
                                   }),
                    plugins->end());
+    if (enable_) plugins->push_back(std::move(plugin));
   }
+
+ private:
+  const bool enable_;
 };
 
 int ToMs(absl::Duration duration) {
@@ -104,7 +109,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
                    MakeServerCredentials(options.tls));
   grpc::ServerBuilder builder;
   SetLimits(options, builder);
-  if (!options.enable_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
+  builder.SetOption(std::make_unique<ReflectionOption>(options.enable_reflection));
   const std::string address = JoinHostPort(options.host, options.port);
   int port = 0;
   builder.AddListeningPort(address, credentials, &port);

@@ -144,19 +144,18 @@ class HttpServer::Impl {
  public:
   Impl(const HttpServerOptions& options, std::vector<HttpRoute> routes)
       : shared_{options, HttpRouter(std::move(routes))},
-        context_(options.num_threads),
-        acceptor_(asio::make_strand(context_)),
-        accept_timer_(acceptor_.get_executor()) {}
+        io_(std::make_unique<Io>(options.num_threads)) {}
 
   absl::Status Listen() {
     const absl::StatusOr<tcp::endpoint> endpoint =
         ParseEndpoint(shared_.options.host, shared_.options.port);
     if (!endpoint.ok()) return endpoint.status();
+    tcp::acceptor& acceptor = io_->acceptor;
     error_code error;
-    acceptor_.open(endpoint->protocol(), error);
-    if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) acceptor_.bind(*endpoint, error);
-    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    acceptor.open(endpoint->protocol(), error);
+    if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+    if (!error) acceptor.bind(*endpoint, error);
+    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
     if (error) {
       return absl::UnavailableError(absl::StrCat("cannot listen on ",
                                                  shared_.options.host,
@@ -165,10 +164,10 @@ class HttpServer::Impl {
                                                  ": ",
                                                  error.message()));
     }
-    port_ = acceptor_.local_endpoint(error).port();
+    port_ = acceptor.local_endpoint(error).port();
     Accept();
     for (int32_t i = 0; i < shared_.options.num_threads; ++i) {
-      threads_.emplace_back([this] { context_.run(); });
+      threads_.emplace_back([io = io_.get()] { io->context.run(); });
     }
     return absl::OkStatus();
   }
@@ -176,19 +175,29 @@ class HttpServer::Impl {
   int32_t port() const { return port_; }
 
   void Stop() {
-    context_.stop();
+    if (io_ == nullptr) return;
+    io_->context.stop();
     for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
+    // Closes the port, and with the operations in progress their connections.
+    io_.reset();
   }
 
  private:
+  struct Io {
+    explicit Io(int num_threads)
+        : context(num_threads), acceptor(asio::make_strand(context)), pause(context) {}
+    asio::io_context context;
+    tcp::acceptor acceptor;
+    asio::steady_timer pause;  // of accepting
+  };
+
   void Accept() {
-    acceptor_.async_accept(
-        asio::make_strand(context_), [this](error_code error, tcp::socket socket) {
+    io_->acceptor.async_accept(
+        asio::make_strand(io_->context), [this](error_code error, tcp::socket socket) {
           if (error == asio::error::operation_aborted) return;
           if (error) {
-            accept_timer_.expires_after(kAcceptPause);
-            accept_timer_.async_wait([this](error_code) { Accept(); });
+            io_->pause.expires_after(kAcceptPause);
+            io_->pause.async_wait([this](error_code) { Accept(); });
             return;
           }
           if (shared_.num_connections.load() < shared_.options.max_connections) {
@@ -200,10 +209,7 @@ class HttpServer::Impl {
 
   Shared shared_;
   int32_t port_ = 0;
-  // Destroyed before shared_: pending operations own the connections.
-  asio::io_context context_;
-  tcp::acceptor acceptor_;
-  asio::steady_timer accept_timer_;
+  std::unique_ptr<Io> io_;  // destroyed before shared_, which its connections use
   std::vector<std::thread> threads_;
 };
 

@@ -259,6 +259,12 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                      &Options::max_request_timeout,
                      absl::Milliseconds(1),
                      absl::Hours(24)));
+  add(DurationOption({"client-stall-timeout",
+                      group,
+                      "A client that takes none of its answer for so long is cut off (ABORTED)."},
+                     &Options::client_stall_timeout,
+                     absl::Milliseconds(1),
+                     absl::Hours(1)));
   add(DurationOption({"step-timeout",
                       group,
                       "A step of the model that takes longer means that the device hangs: the "

@@ -34,6 +34,7 @@ struct Options {
   absl::Duration queue_timeout = absl::Seconds(30);    // longest wait for the first step
   absl::Duration request_timeout = absl::Seconds(60);  // when the client gives no deadline
   absl::Duration max_request_timeout = absl::Seconds(600);  // cap on the client's deadline
+  absl::Duration client_stall_timeout = absl::Seconds(10);  // a reader that takes nothing: ABORTED
   absl::Duration step_timeout = absl::Seconds(600);         // a longer step counts as a dead engine
 
   // Requests.

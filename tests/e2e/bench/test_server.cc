@@ -1,9 +1,11 @@
 #include "tests/e2e/bench/test_server.h"
 
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
@@ -116,7 +118,13 @@ void TestServer::ExpectIdle() {
   ASSERT_TRUE(frontend().WaitUntilIdle(kIdleTimeout));
   EXPECT_EQ(frontend().live_requests(), 0);
   EXPECT_EQ(frontend().image_bytes(), 0);
-  const EngineLoad load = frontend().load();
+  // The engine publishes what it has freed after it has reported the last event.
+  const absl::Time limit = absl::Now() + kIdleTimeout;
+  EngineLoad load = frontend().load();
+  while (load.num_blocks_used + load.num_running + load.num_waiting > 0 && absl::Now() < limit) {
+    std::this_thread::yield();
+    load = frontend().load();
+  }
   EXPECT_EQ(load.num_running, 0);
   EXPECT_EQ(load.num_waiting, 0);
   EXPECT_EQ(load.num_blocks_used, 0);
