@@ -1,6 +1,7 @@
 #include "server/frontend/call_runner.h"
 
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <random>
 #include <string_view>
@@ -171,7 +172,13 @@ absl::StatusOr<std::shared_ptr<Call>> CallRunner::Admit(GenerateSpec&& spec,
 void CallRunner::Prepare(Call& call) {
   std::optional<ValidRequest> request = call.BeginPreparing();
   if (!request.has_value()) return;  // it ended while it waited
-  const absl::Status status = PrepareAndAdd(call, *std::move(request));
+  absl::Status status;
+  // The one boundary of the pool: a thread that runs out of memory costs one request.
+  try {
+    status = PrepareAndAdd(call, *std::move(request));
+  } catch (const std::bad_alloc&) {
+    status = admission_.Overloaded("OUT_OF_MEMORY", "memory");
+  }
   if (status.ok()) {
     // Whoever ended it between BeginEngine and now told an engine that did not know it yet.
     if (call.ended()) engine_.cancel(call.facts().key);
@@ -210,7 +217,9 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
                        /*num_outputs=*/1);
   const absl::Status added = engine_.add(
       MakeRequest(call, sampling, std::move(stop_token_ids), num_tokens, std::move(prompt)));
-  return added.ok() ? added : PublicStatus(added, call.facts().request_id);
+  if (added.ok()) return added;
+  NoticeDeadEngine();
+  return PublicStatus(added, call.facts().request_id);
 }
 
 std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
@@ -257,6 +266,8 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
     parts_.metrics.CountFinished(finished, call.facts().language);
   }
   if (status.ok()) admission_.RecordDuration(finished.timings.total);
+  if (event.reason == FinishReason::kError) NoticeDeadEngine();
+  CountFailure(call, status);
   // Room first, the client's last word then: whoever has read it finds the room free.
   ReleaseIfFinished(call);
   if (status.ok()) {
@@ -270,17 +281,24 @@ void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
   const std::optional<Call::Ending> ending = call.TryEnd();
   if (!ending.has_value()) return;
   const OutputFinishedEvent finished = call.MakeFinish(reason, nullptr, parts_.clock.Now());
-  if (absl::IsCancelled(status)) {
-    parts_.metrics.CountCancelled(ending->stage);
-  } else if (!ending->in_engine || absl::IsAborted(status)) {
-    parts_.metrics.CountRejected(GetErrorFacts(status).reason);
-  }
+  if (absl::IsCancelled(status)) parts_.metrics.CountCancelled(ending->stage);
+  CountFailure(call, status);
   if (ending->in_engine) {
     parts_.metrics.CountFinished(finished, call.facts().language);
     engine_.cancel(call.facts().key);
   }
   ReleaseIfFinished(call);
   call.stream().End(status, finished);
+}
+
+void CallRunner::CountFailure(Call& call, const absl::Status& status) {
+  if (status.ok() || absl::IsCancelled(status)) return;
+  if (call.stream().has_output() && !absl::IsAborted(status)) return;
+  parts_.metrics.CountRejected(GetErrorFacts(status).reason);
+}
+
+void CallRunner::NoticeDeadEngine() {
+  if (!Load().health.ok()) parts_.lifecycle.Set(ServerState::kFailed);
 }
 
 void CallRunner::ReleaseIfFinished(Call& call) {
@@ -318,7 +336,7 @@ void CallRunner::CheckTimers() {
       parts_.metrics.CountRejected(GetErrorFacts(ResponseStream::TooSlow()).reason);
     }
   }
-  if (!Load().health.ok()) parts_.lifecycle.Set(ServerState::kFailed);
+  NoticeDeadEngine();
 }
 
 }  // namespace parrot

@@ -100,6 +100,10 @@ class CallRunner {
   // Ends the call, unless it has ended, with a status that is not OK.
   void EndCall(Call& call, const absl::Status& status, FinishReason reason);
   void ReleaseIfFinished(Call& call);
+  // parrot_rejected_total: errors before any output, and readers that were too slow.
+  void CountFailure(Call& call, const absl::Status& status);
+  // The server is FAILED once the engine says that its worker is dead.
+  void NoticeDeadEngine();
 
   const Options options_;
   const Parts parts_;

@@ -142,7 +142,7 @@ struct Metrics::Series {
   Family<Counter>& rejected =
       BuildCounter()
           .Name("parrot_rejected_total")
-          .Help("Requests refused or failed before the engine took them, by reason.")
+          .Help("Requests that ended with an error before any output, by reason.")
           .Register(registry);
   std::map<CancelStage, Counter*> cancelled;
   std::map<FinishReason, Counter*> finished;

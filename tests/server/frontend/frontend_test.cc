@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -237,7 +238,7 @@ TEST(FrontendTest, ImageTravelsAsPixelsAndItsRoutingComesBack) {
   EXPECT_NEAR(finished.routing[0].entropy, 0.6931472, 1e-6);
   EXPECT_EQ(finished.usage.image_tokens, request->num_image_tokens());
   EXPECT_GT(finished.timings.decode_image, absl::ZeroDuration());
-  const auto& delta = std::get<DeltaEvent>(reader.events()[1]);
+  const auto delta = std::get<DeltaEvent>(reader.events()[1]);
   EXPECT_EQ(delta.routing.size(), 1u);
   EXPECT_EQ(bench.frontend().image_bytes(), 0);
 }
@@ -403,6 +404,21 @@ TEST(FrontendTest, EnginesRefusalReachesTheClientAndFreesTheRequest) {
   EXPECT_EQ(bench.frontend().image_bytes(), 0);
 }
 
+TEST(FrontendTest, RunningOutOfMemoryCostsOneRequest) {
+  FrontendBench bench;
+  bench.engine().SetAddHook([](RequestKey) { throw std::bad_alloc(); });
+  const absl::Status status = bench.Run(ImageRequest(SmallJpeg()));
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_EQ(GetErrorFacts(status).reason, "OUT_OF_MEMORY");
+  bench.engine().SetAddHook(nullptr);
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(TextRequest(), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  bench.engine().Finish(key, FinishReason::kStop);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_TRUE(reader.status().ok());
+}
+
 TEST(FrontendTest, EngineErrorsAreToldWithoutTheirText) {
   FrontendBench bench;
   StreamReader reader;
@@ -414,6 +430,9 @@ TEST(FrontendTest, EngineErrorsAreToldWithoutTheirText) {
       key, FinishReason::kError, absl::InternalError("at::native 0x7fff /usr/lib"));
   ASSERT_TRUE(reader.WaitForEnd());
   EXPECT_EQ(reader.status().message(), "inference failed, id=id-1");
+  EXPECT_NE(bench.frontend().metrics().Render().find(
+                "parrot_rejected_total{reason=\"INFERENCE_FAILED\"} 1"),
+            std::string::npos);
   EXPECT_EQ(reader.events().size(), 1u);
 }
 
@@ -617,7 +636,8 @@ TEST(FrontendTest, ADeadEngineFailsTheServer) {
   EngineLoad load;
   load.health = absl::UnavailableError("device lost");
   bench.engine().SetLoad(load);
-  bench.frontend().CheckTimers();
+  bench.engine().RefuseWith(absl::UnavailableError("device lost"));
+  EXPECT_EQ(bench.Run(TextRequest()).code(), Code::kUnavailable);
   EXPECT_EQ(bench.frontend().lifecycle().state(), ServerState::kFailed);
   EXPECT_EQ(bench.Run(TextRequest()).code(), Code::kUnavailable);
 }
