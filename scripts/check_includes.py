@@ -14,14 +14,15 @@ import sys
 # Library: (pattern of the included path, folders that may include it).
 RULES = {
     "libtorch": (r"^(ATen|c10|torch|caffe2)/",
-                 ("model/nn", "model/backend", "model/runtime", "train", "tests/model/nn",
-                  "tests/model/backend", "tests/model/runtime")),
+                 ("model/nn", "model/backend", "model/runtime", "train", "bench",
+                  "tests/model/nn", "tests/model/backend", "tests/model/runtime")),
     "gRPC and protobuf": (r"^(grpc|grpcpp|google/protobuf|google/rpc|parrot/v1)/|\.pb\.h$",
                           ("server/grpc", "client", "tests/server/grpc", "tests/client",
                            "tests/e2e")),
     "OpenCV": (r"^opencv2/", ("model/image", "train", "tests/model/image")),
     "image codecs": (r"^(jpeglib|jerror|png|webp/.*)\.h$|^webp/",
-                     ("model/image", "train", "inspect", "tests/model/image", "tests/inspect")),
+                     ("model/image", "train", "inspect", "tests/model/image",
+                      "tests/model/golden_prompts", "tests/inspect")),
     "HTTP (Boost)": (r"^boost/", ("server/http", "tests/server/http")),
     "JSON (nlohmann)": (r"^nlohmann/",
                         ("model/api", "model/text", "model/weights", "server/http", "client",

@@ -186,10 +186,12 @@ class Backend {
                                 const at::Tensor& weights,
                                 Workspace&) const = 0;
 
-  // fp32 logits of all vocabulary rows: [rows, hidden] -> [rows, vocab_rows]. `normed`, when not
-  // null, receives the final norm's output.
+  // fp32 logits of the whole vocabulary, [n, vocab_rows], of the rows `rows` ([n] int32 on the
+  // device; undefined: all rows) of hidden. `normed`, when not null, receives the final norm's
+  // output, [n, hidden].
   virtual at::Tensor Logits(const LmHeadHandle&,
                             const at::Tensor& hidden,
+                            const at::Tensor& rows,
                             at::Tensor* normed,
                             Workspace&) const = 0;
   // Draws from logits [rows, vocab_rows]; ids >= vocab_size are padding and never drawn.

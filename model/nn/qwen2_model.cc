@@ -94,9 +94,10 @@ at::Tensor LanguageModel::Forward(at::Tensor hidden,
 }
 
 at::Tensor LanguageModel::Logits(const at::Tensor& hidden,
+                                 const at::Tensor& rows,
                                  Workspace& workspace,
                                  at::Tensor* normed) const {
-  return backend_.Logits(*head_, hidden, normed, workspace);
+  return backend_.Logits(*head_, hidden, rows, normed, workspace);
 }
 
 void LanguageModel::AppendHandles(std::vector<const Handle*>* out) const {

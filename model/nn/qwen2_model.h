@@ -36,9 +36,10 @@ class LanguageModel {
                      AttentionContext& context,
                      Workspace& workspace,
                      const HiddenTap* tap = nullptr) const;
-  // Final norm and head of the rows whose logits are wanted: [n, H] -> fp32 [n, vocab_rows].
-  // `normed`, if not null, receives the final norm's output.
+  // Final norm and head of the rows `rows` ([n] int32 on the device; undefined: all) of hidden
+  // [rows, H] -> fp32 [n, vocab_rows]. `normed`, if not null, receives the final norm's output.
   at::Tensor Logits(const at::Tensor& hidden,
+                    const at::Tensor& rows,
                     Workspace& workspace,
                     at::Tensor* normed = nullptr) const;
 

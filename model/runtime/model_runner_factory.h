@@ -44,6 +44,10 @@ struct ModelRunnerOptions {
   int32_t max_images_per_step = 4;
   int64_t kv_cache_memory_bytes = int64_t{1} << 30;
   int32_t block_size = 32;  // tokens per KV block
+  // The reference backend on a CPU computes the sequences (and images) of a step one by one, so
+  // that each gets the same bits alone and among others. True: together, as other devices do;
+  // faster, and batch mates may change the last bits.
+  bool compute_together = false;
   // Ids of the tokenizer: ids >= it are padding rows of the embedding and are never sampled. 0: all
   // rows of the embedding are real.
   int32_t vocab_size = 0;

@@ -9,6 +9,7 @@
 #include "ATen/Parallel.h"
 #include "ATen/ops/argmax.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/index.h"
 #include "ATen/ops/zeros_like.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
@@ -179,17 +180,14 @@ class ReferenceProbe : public PromptProbe {
     backend_.PlanPaged({&span, 1}, *workspace_, *paged_);
   }
 
-  at::Tensor Rows(const at::Tensor& hidden, const std::vector<int32_t>& rows) {
-    return hidden.index_select(0, backend_.UploadIds(rows, *workspace_));
-  }
-
   void Prefill(const PromptRequest& request, PromptTrace* trace) {
     const int32_t length = static_cast<int32_t>(ids_.size());
     MakeCache(int64_t{length} + request.max_new_tokens);
     trace->num_prompt_tokens = length;
     at::Tensor hidden = model_.EmbedRows(ids_, visual_rows_, *workspace_);
     if (!request.embed_rows.empty()) {
-      trace->inputs_embeds = ToHost(Rows(hidden, request.embed_rows));
+      const at::Tensor rows = backend_.UploadIds(request.embed_rows, *workspace_);
+      trace->inputs_embeds = ToHost(at::index(hidden, {rows}));
     }
     Plan(0, length);
     std::vector<at::Tensor> last_rows;
@@ -198,13 +196,14 @@ class ReferenceProbe : public PromptProbe {
     };
     hidden = model_.language().Forward(std::move(hidden), *paged_, *workspace_, &tap);
     at::Tensor normed;
-    logits_ = model_.language().Logits(hidden.narrow(0, length - 1, 1), *workspace_, &normed);
+    logits_ = model_.language().Logits(
+        hidden.narrow(0, length - 1, 1), at::Tensor(), *workspace_, &normed);
     last_rows.back() = normed;  // as the reference reports hidden states
     trace->hidden_last = ToHost(at::cat(last_rows));
     trace->logits_last = ToHost(logits_.view({-1}));
     if (!request.logits_rows.empty()) {
-      trace->logits_at =
-          ToHost(model_.language().Logits(Rows(hidden, request.logits_rows), *workspace_));
+      const at::Tensor rows = backend_.UploadIds(request.logits_rows, *workspace_);
+      trace->logits_at = ToHost(model_.language().Logits(hidden, rows, *workspace_));
     }
   }
 
@@ -223,7 +222,7 @@ class ReferenceProbe : public PromptProbe {
           model_.language().Embed(backend_.UploadIds({&token, 1}, *workspace_), *workspace_);
       Plan(position++, 1);
       hidden = model_.language().Forward(std::move(hidden), *paged_, *workspace_);
-      logits_ = model_.language().Logits(hidden, *workspace_);
+      logits_ = model_.language().Logits(hidden, at::Tensor(), *workspace_);
     }
   }
 

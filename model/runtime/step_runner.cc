@@ -4,9 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
-#include "ATen/ops/index_select.h"
 #include "ATen/ops/zeros_like.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
@@ -45,7 +43,8 @@ StepRunner::StepRunner(const ModelWeights& weights,
     : weights_(weights),
       backend_(weights.backend()),
       model_(weights.model()),
-      isolate_(backend_.device().is_cpu() && !backend_.rows_are_independent()),
+      isolate_(backend_.device().is_cpu() && !backend_.rows_are_independent() &&
+               !options.compute_together),
       kv_cache_(std::move(kv_cache)),
       slots_(options.max_num_seqs),
       sampler_(backend_,
@@ -293,7 +292,7 @@ absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
   at::Tensor logits;
   if (!batch_.logits_rows.empty()) {
     const at::Tensor rows = backend_.UploadIds(batch_.logits_rows, *workspace_);
-    logits = model_.language().Logits(at::index_select(hidden, 0, rows), *workspace_);
+    logits = model_.language().Logits(hidden, rows, *workspace_);
   }
   language.Stop();
   // Prompt rows and generated rows share the pass: each stage gets its share of the time.

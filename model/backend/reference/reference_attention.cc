@@ -10,6 +10,7 @@
 #include "ATen/ops/arange.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
+#include "ATen/ops/index.h"
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/pow.h"
@@ -232,8 +233,8 @@ at::Tensor ReferenceBackend::Attend(const QkvHandle& handle,
   for (const PlannedSequence& s : plan.sequences) {
     at::Tensor k, v;
     if (plan.store != nullptr) {
-      k = plan.store->keys(impl.layer_idx).index_select(0, s.slots);
-      v = plan.store->values(impl.layer_idx).index_select(0, s.slots);
+      k = at::index(plan.store->keys(impl.layer_idx), {s.slots});
+      v = at::index(plan.store->values(impl.layer_idx), {s.slots});
     } else {
       k = key.narrow(0, s.first_row, s.num_rows);
       v = qkv.value.narrow(0, s.first_row, s.num_rows);

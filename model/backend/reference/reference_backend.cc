@@ -4,10 +4,9 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/cat.h"
-#include "ATen/ops/embedding.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/from_blob.h"
-#include "ATen/ops/index_select.h"
+#include "ATen/ops/index.h"
 #include "ATen/ops/matmul.h"
 #include "c10/core/impl/VirtualGuardImpl.h"
 #include "model/backend/reference/reference_handles.h"
@@ -116,7 +115,7 @@ void ReferenceBackend::Synchronize() const {
 at::Tensor ReferenceBackend::Embed(const EmbeddingHandle& handle,
                                    const at::Tensor& ids,
                                    Workspace&) const {
-  return at::embedding(static_cast<const EmbeddingImpl&>(handle).table, ids);
+  return at::index(static_cast<const EmbeddingImpl&>(handle).table, {ids});
 }
 
 at::Tensor ReferenceBackend::ConcatRows(std::span<const at::Tensor> parts, Workspace&) const {
@@ -137,7 +136,7 @@ at::Tensor ReferenceBackend::EmbedPatches(const PatchEmbeddingHandle& handle,
   std::vector<at::Tensor> channels;
   for (int64_t channel = 0; channel < 3; ++channel) {
     const at::Tensor index = planes.select(1, channel) + channel * 256;
-    channels.push_back(impl.normalization.index_select(0, index.reshape({-1}))
+    channels.push_back(at::index(impl.normalization, {index.reshape({-1})})
                            .view({num_images, side, patch, side, patch}));
   }
   // [3, N, side, patch, side, patch] -> [N * side * side, 3 * patch * patch], channel-major.
@@ -186,12 +185,13 @@ at::Tensor ReferenceBackend::GatedMlp(const GatedMlpHandle& handle,
 
 at::Tensor ReferenceBackend::Logits(const LmHeadHandle& handle,
                                     const at::Tensor& hidden,
+                                    const at::Tensor& rows,
                                     at::Tensor* normed,
                                     Workspace&) const {
   const auto& impl = static_cast<const LmHeadImpl&>(handle);
-  const at::Tensor rows = impl.norm.Apply(hidden);
-  if (normed != nullptr) *normed = rows;
-  return impl.head.Apply(rows).to(c10::promoteTypes(compute_dtype(), at::kFloat));
+  const at::Tensor x = impl.norm.Apply(rows.defined() ? at::index(hidden, {rows}) : hidden);
+  if (normed != nullptr) *normed = x;
+  return impl.head.Apply(x).to(c10::promoteTypes(compute_dtype(), at::kFloat));
 }
 
 }  // namespace parrot

@@ -99,6 +99,7 @@ class ReferenceBackend : public Backend {
                         Workspace&) const override;
   at::Tensor Logits(const LmHeadHandle&,
                     const at::Tensor& hidden,
+                    const at::Tensor& rows,
                     at::Tensor* normed,
                     Workspace&) const override;
   SampledRows Sample(const at::Tensor& logits,

@@ -8,7 +8,7 @@
 #include "ATen/ops/argmax.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/full.h"
-#include "ATen/ops/isfinite.h"
+#include "ATen/ops/index.h"
 #include "ATen/ops/log_softmax.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/sort.h"
@@ -43,8 +43,8 @@ at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
   }
   const at::Tensor cumulative = probabilities.cumsum(0);
   const at::Tensor total = cumulative[-1];
-  const at::Tensor below = (cumulative <= total * row.uniform).logical_and(cumulative < total);
-  return order.index_select(0, below.sum().view({1})).squeeze(0);
+  const at::Tensor below = (cumulative <= total * row.uniform) & (cumulative < total);
+  return at::index(order, {below.sum()});
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ SampledRows ReferenceBackend::Sample(const at::Tensor& logits,
                                      Workspace&) const {
   const at::Tensor real = logits.narrow(1, 0, std::min(vocab_size, logits.size(1)));
   SampledRows out;
-  out.finite = at::isfinite(real).all(1);
+  out.finite = (real - real).eq(0).all(1);  // x - x is a number only when x is
   int32_t max_top = 0;
   bool wants_logprobs = false;
   std::vector<at::Tensor> tokens;

@@ -368,8 +368,14 @@ TEST_F(ReferenceBackendTest, ATiedHeadIsTheEmbedding) {
   EXPECT_EQ(source_.tensors().count("head.weight"), 0u);
   const at::Tensor x = RandomTensor(1, {1, kHidden}, at::kDouble);
   at::Tensor normed;
-  const at::Tensor logits = backend_.Logits(*tied, x, &normed, *workspace_);
+  const at::Tensor logits = backend_.Logits(*tied, x, at::Tensor(), &normed, *workspace_);
   EXPECT_TRUE(at::allclose(logits, normed.matmul(source_["embed.weight"].t())));
+  const at::Tensor rows = backend_.UploadIds(std::vector<int32_t>{2, 0}, *workspace_);
+  const at::Tensor many = RandomTensor(2, {3, kHidden}, at::kDouble);
+  const at::Tensor all = backend_.Logits(*tied, many, at::Tensor(), nullptr, *workspace_);
+  const at::Tensor some = backend_.Logits(*tied, many, rows, nullptr, *workspace_);
+  EXPECT_TRUE(at::allclose(some[0], all[2]));
+  EXPECT_TRUE(at::allclose(some[1], all[0]));
 }
 
 TEST(ReferenceBackendBf16Test, RoundsWhereTheReferenceDoes) {

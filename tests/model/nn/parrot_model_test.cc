@@ -64,8 +64,8 @@ class ParrotModelTest : public testing::TestWithParam<bool> {
   at::Tensor DenseLogits(const at::Tensor& rows) {
     const int32_t cu_seqlens[] = {0, static_cast<int32_t>(rows.size(0))};
     backend_.PlanDense({.cu_seqlens = cu_seqlens}, *workspace_, *dense_);
-    return model_.language().Logits(model_.language().Forward(rows, *dense_, *workspace_),
-                                    *workspace_);
+    return model_.language().Logits(
+        model_.language().Forward(rows, *dense_, *workspace_), at::Tensor(), *workspace_);
   }
 
   const ModelConfig config_;
@@ -118,7 +118,7 @@ TEST_P(ParrotModelTest, PagedChunksGiveTheLogitsOfTheWholeDensePrompt) {
       backend_.PlanPaged({&span, 1}, *workspace_, *paged);
       const at::Tensor hidden =
           model_.language().Forward(rows.narrow(0, start, count), *paged, *workspace_);
-      EXPECT_TRUE(at::allclose(model_.language().Logits(hidden, *workspace_),
+      EXPECT_TRUE(at::allclose(model_.language().Logits(hidden, at::Tensor(), *workspace_),
                                expected.narrow(0, start, count),
                                1e-9,
                                1e-9))
@@ -189,6 +189,57 @@ TEST_P(ParrotModelTest, GradientsAgreeWithFiniteDifferences) {
     EXPECT_NEAR(numeric, analytic, 1e-5 * (1.0 + std::abs(analytic))) << name;
     EXPECT_GT(std::abs(analytic), 1e-6) << name << " has no influence";
   }
+}
+
+// Tensors of the meta device have shapes and no values: reading one, or mixing it with a tensor of
+// the host, throws. So what runs here neither synchronises nor forgets to move anything to the
+// device, which is what an accelerator needs.
+TEST(ParrotModelOnMetaTest, NeverReadsATensorNorMixesDevices) {
+  const at::NoGradGuard no_grad;
+  const ModelConfig config = TinyConfig(false);
+  const ReferenceBackend backend({.device = at::kMeta, .compute_dtype = at::kBFloat16});
+  MapSource source;
+  const ParrotModel model(config, backend, source);
+  const auto workspace = backend.MakeWorkspace({});
+  // The tower's LayerNorm has no meta kernel in C++: its features are stood in for.
+  const at::Tensor features = RandomTensor(1, {34, 96}, at::kBFloat16).to(at::kMeta);
+  const std::vector<TokenId> text = {1, 2, 3, 4, 5};
+  const at::Tensor text_rows =
+      model.language().Embed(backend.UploadIds(text, *workspace), *workspace);
+  const int32_t cu_text[] = {0, 2, 5};
+  const at::Tensor class_rows = features.narrow(0, 0, 2);
+  const Routing routing = model.moe()->RouterWeights(class_rows, text_rows, cu_text, *workspace);
+  const at::Tensor visual = model.moe()->VisualTokens(features, routing.weights, *workspace);
+  EXPECT_EQ(visual.sizes(), features.sizes());
+
+  const auto store = backend.MakeKvStore({.num_layers = config.language.num_layers,
+                                          .num_kv_heads = config.language.num_kv_heads,
+                                          .head_dim = config.language.head_dim(),
+                                          .num_blocks = 8,
+                                          .block_size = 4});
+  const auto paged = backend.MakePagedContext(*store);
+  const std::vector<BlockId> blocks = {6, 1}, other = {0, 5};
+  const PagedSpan spans[] = {
+      {.num_tokens = 5, .blocks = blocks},
+      {.first_row = 5, .num_tokens = 1, .start_position = 7, .blocks = other}};
+  backend.PlanPaged(spans, *workspace, *paged);
+  const VisualRows run = {.first_row = 2, .visual = visual.narrow(0, 0, 2)};
+  const std::vector<TokenId> ids = {1, 2, kVisualToken, kVisualToken, 3, 4};
+  const at::Tensor rows = model.EmbedRows(ids, {&run, 1}, *workspace);
+  const at::Tensor hidden = model.language().Forward(rows, *paged, *workspace);
+  const std::vector<int32_t> logits_rows = {4, 5, 5, 4, 0, 1};
+  const at::Tensor logits =
+      model.language().Logits(hidden, backend.UploadIds(logits_rows, *workspace), *workspace);
+  ASSERT_EQ(logits.sizes(), at::IntArrayRef({6, 320}));
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  store->CopyBlock(6, 2);
+  std::vector<SampleRow> sample(
+      6, {.temperature = 0.7f, .top_k = 9, .top_p = 0.9f, .min_p = 0.1f, .num_logprobs = 3});
+  sample[1] = {};
+  sample[2] = {.score_target = 7};
+  const SampledRows sampled = backend.Sample(logits, sample, kTinyVocabSize, *workspace);
+  EXPECT_EQ(sampled.tokens.sizes(), at::IntArrayRef({6}));
+  EXPECT_EQ(sampled.top_tokens.sizes(), at::IntArrayRef({6, 3}));
 }
 
 INSTANTIATE_TEST_SUITE_P(UntiedAndTied, ParrotModelTest, testing::Bool());

@@ -140,6 +140,25 @@ TEST_P(TinyModels, ChainTokensThatTheHostHasNotSeen) {
   for (size_t i = 0; i < requests.size(); ++i) ExpectSame(chained[i], by_host[i], 0.0f);
 }
 
+// One pass for all spans of a step, as devices other than the CPU run it.
+TEST_P(TinyModels, GiveTheSameTokensWhenComputedTogether) {
+  const DummyWeights weights(TinyConfig(GetParam()), 7);
+  const std::vector<DriverRequest> requests = MixedRequests(weights.config(), 32);
+  const std::unique_ptr<ModelExecutor> one_by_one = MakeRunner(weights);
+  ModelRunnerOptions options = TinyOptions();
+  options.compute_together = true;
+  const std::unique_ptr<ModelExecutor> together = MakeRunner(weights, options);
+  const std::vector<DriverResult> expected = StepDriver(*one_by_one).Run(requests);
+  for (const int32_t chunk : {0, 9}) {
+    const std::vector<DriverResult> results =
+        StepDriver(*together).Run(requests, {.chunk_tokens = chunk, .layers_per_encode = 3});
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "chunk " << chunk << ", sequence " << i);
+      ExpectSame(results[i], expected[i], 1e-4f);
+    }
+  }
+}
+
 TEST_P(TinyModels, TakeExpertWeightsFromTheCaller) {
   const DummyWeights weights(TinyConfig(GetParam()), 7);
   const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights);
@@ -204,19 +223,23 @@ TEST(ModelRunnerTest, FailsOnlyTheSlotWhoseLogitsAreNotFinite) {
   constexpr TokenId kPoisoned = 42;
   EditedWeights weights(TinyConfig(false));
   weights.FillRow(kEmbedding, kPoisoned, std::numeric_limits<float>::quiet_NaN());
-  const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights);
-  StepDriver driver(*runner);
-  const DriverRequest healthy = {.ids = {1, 2, 3, 4}};
-  const DriverRequest poisoned = {.ids = {1, kPoisoned, 3, 4}};
-  const DriverResult alone = driver.Run({healthy})[0];
-  const std::vector<DriverResult> results = driver.Run({healthy, poisoned, healthy});
-  ExpectSame(results[0], alone, 0.0f);
-  ExpectSame(results[2], alone, 0.0f);
-  EXPECT_EQ(results[1].status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(GetErrorFacts(results[1].status).reason, "LOGITS_NOT_FINITE");
-  EXPECT_TRUE(results[1].tokens.empty());
-  // The slot and its blocks can be used again.
-  ExpectSame(driver.Run({healthy, healthy})[1], alone, 0.0f);
+  for (const bool together : {false, true}) {
+    ModelRunnerOptions options = TinyOptions();
+    options.compute_together = together;
+    const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights, options);
+    StepDriver driver(*runner);
+    const DriverRequest healthy = {.ids = {1, 2, 3, 4}};
+    const DriverRequest poisoned = {.ids = {1, kPoisoned, 3, 4}};
+    const DriverResult alone = driver.Run({healthy})[0];
+    const std::vector<DriverResult> results = driver.Run({healthy, poisoned, healthy});
+    ExpectSame(results[0], alone, 0.0f);
+    ExpectSame(results[2], alone, 0.0f);
+    EXPECT_EQ(results[1].status.code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(GetErrorFacts(results[1].status).reason, "LOGITS_NOT_FINITE");
+    EXPECT_TRUE(results[1].tokens.empty());
+    // The slot and its blocks can be used again.
+    ExpectSame(driver.Run({healthy, healthy})[1], alone, 0.0f);
+  }
 }
 
 // A runner with slot 0 started on `blocks`, one step at a time.
