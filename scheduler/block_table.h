@@ -22,11 +22,6 @@ class BlockTable {
 
   const std::vector<BlockId>& ids() const { return ids_; }
   std::vector<BlockId>* mutable_ids() { return &ids_; }
-  int32_t num_blocks() const { return static_cast<int32_t>(ids_.size()); }
-  // Positions [0, capacity_tokens) have a block.
-  int64_t capacity_tokens(int32_t block_size) const {
-    return static_cast<int64_t>(ids_.size()) * block_size;
-  }
   void Clear() { ids_.clear(); }
 
  private:

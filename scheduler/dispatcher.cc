@@ -43,7 +43,7 @@ Dispatcher::Dispatcher(std::vector<Engine*> engines) : engines_(std::move(engine
   for (const Engine* engine : engines_) PARROT_CHECK(engine != nullptr);
 }
 
-absl::Status Dispatcher::Add(std::shared_ptr<const Request> request) {
+absl::Status Dispatcher::Add(const std::shared_ptr<const Request>& request) {
   absl::Status first_refusal;
   for (const int engine_idx : Rank(*request)) {
     absl::Status status = engines_[engine_idx]->Add(request);
@@ -73,7 +73,7 @@ void Dispatcher::Cancel(RequestKey key) {
   for (Engine* engine : engines_) engine->Cancel(key);
 }
 
-void Dispatcher::Drain(std::function<void()> done) {
+void Dispatcher::Drain(const std::function<void()>& done) {
   // Shared by the callbacks of all engines.
   auto num_left = std::make_shared<std::atomic<int>>(num_engines());
   for (Engine* engine : engines_) {

@@ -22,11 +22,11 @@ class Dispatcher {
   explicit Dispatcher(std::vector<Engine*> engines);
 
   // As Engine::Add, on the least loaded engine that takes it; the first refusal when none does.
-  [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
+  [[nodiscard]] absl::Status Add(const std::shared_ptr<const Request>& request);
   // As Engine::Cancel.
   void Cancel(RequestKey key);
   // As Engine::Drain, of all engines; `done` runs on the thread of the last one to drain.
-  void Drain(std::function<void()> done);
+  void Drain(const std::function<void()>& done);
 
   int num_engines() const { return static_cast<int>(engines_.size()); }
   EngineLoad load(int engine_idx) const { return engines_[engine_idx]->load(); }

@@ -52,6 +52,26 @@ absl::Status StoppedStatus() {
                      {.reason = "DRAINING", .retry_after = kRetryAfter});
 }
 
+// What a step's output says of the executor itself, as opposed to single requests: OK unless the
+// step failed, a part of it is UNAVAILABLE, or the device failed and nothing else succeeded.
+absl::Status ExecutorFailure(const StepInput& input, const StepOutput& output) {
+  if (!output.status.ok()) return output.status;
+  absl::Status unavailable;
+  absl::Status device_error;
+  bool any_job_done = false;
+  const auto look = [&](const absl::Status& status) {
+    if (absl::IsUnavailable(status)) unavailable = status;
+    if (GetErrorFacts(status).reason == kDeviceErrorReason) device_error = status;
+    return status.ok();
+  };
+  for (const SlotFailure& failure : output.failed_slots) look(failure.status);
+  for (const EncodeDone& done : output.encodes_done) any_job_done |= look(done.status);
+  for (const RouteDone& done : output.routes_done) any_job_done |= look(done.status);
+  if (!unavailable.ok()) return unavailable;
+  const bool any_span_done = output.failed_slots.size() < input.spans.size();
+  return any_job_done || any_span_done ? absl::OkStatus() : device_error;
+}
+
 }  // namespace
 
 // Confined to the engine thread but for the members named so.
@@ -68,7 +88,11 @@ class Engine::Impl {
         scheduler_(SchedulerOptionsOf(options), executor->capacity()) {
     load_.num_blocks_total = executor->capacity().num_blocks;
     inbox_.Publish(load_, {});
-    free_buffers_.reserve(executor->capacity().max_steps_in_flight);
+    free_buffers_.resize(executor->capacity().max_steps_in_flight);
+    for (StepResult& buffers : free_buffers_) {
+      buffers.input = std::make_unique<StepInput>();
+      buffers.output = std::make_unique<StepOutput>();
+    }
   }
 
   // Thread-safe.
@@ -108,10 +132,9 @@ class Engine::Impl {
   // Takes the inbox, handles it, submits what there is room for, publishes and delivers.
   bool Turn();
   void TakeResult(StepResult result, absl::Time now);
-  void CountFailure(const StepInput& input, const absl::Status& status);
+  void CountFailure(const StepInput& input, const StepOutput& output);
   bool SubmitSteps(absl::Time now);
   void Publish();
-  StepResult TakeBuffers();
 
   const EngineOptions options_;
   ModelExecutor& executor_;
@@ -125,7 +148,7 @@ class Engine::Impl {
   EngineInbox::Batch batch_;
   std::vector<EngineEvent> events_;
   std::vector<RequestKey> finished_;
-  std::vector<StepResult> free_buffers_;
+  std::vector<StepResult> free_buffers_;  // those in flight are with the executor
   int32_t num_in_flight_ = 0;
   int32_t num_failed_in_a_row_ = 0;
 
@@ -178,22 +201,24 @@ void Engine::Impl::TakeResult(StepResult result, absl::Time now) {
   load_.last_step_tokens = NumTokens(*result.input);
   load_.last_step_end = now;
   load_.oldest_step_start = now;  // the next one in flight starts when this one ends
-  CountFailure(*result.input, result.output->status);
+  CountFailure(*result.input, *result.output);
   // At once: the step holds the pixels of the images it encoded.
   result.input->Clear();
   free_buffers_.push_back(std::move(result));
 }
 
-void Engine::Impl::CountFailure(const StepInput& input, const absl::Status& status) {
-  if (status.ok()) {
-    // A step that only tells of freed slots proves nothing.
-    if (!input.spans.empty() || !input.route_jobs.empty()) num_failed_in_a_row_ = 0;
+void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output) {
+  const absl::Status failure = ExecutorFailure(input, output);
+  if (failure.ok()) {
+    // A step that only tells of freed slots, or whose slots failed, proves nothing.
+    const bool has_work = !input.spans.empty() || !input.route_jobs.empty();
+    if (has_work && output.failed_slots.empty()) num_failed_in_a_row_ = 0;
     return;
   }
   ++load_.num_failed_steps;
-  load_.last_failure = status;
+  load_.last_failure = failure;
   ++num_failed_in_a_row_;
-  if (absl::IsUnavailable(status) ||
+  if (absl::IsUnavailable(failure) ||
       num_failed_in_a_row_ >= options_.max_consecutive_failed_steps) {
     load_.health = DeadStatus();
   }
@@ -202,11 +227,9 @@ void Engine::Impl::CountFailure(const StepInput& input, const absl::Status& stat
 bool Engine::Impl::SubmitSteps(absl::Time now) {
   bool submitted = false;
   while (num_in_flight_ < executor_.capacity().max_steps_in_flight) {
-    StepResult buffers = TakeBuffers();
-    if (!scheduler_.Schedule(now, buffers.input.get())) {
-      free_buffers_.push_back(std::move(buffers));
-      break;
-    }
+    if (!scheduler_.Schedule(now, free_buffers_.back().input.get())) break;
+    StepResult buffers = std::move(free_buffers_.back());
+    free_buffers_.pop_back();
     if (num_in_flight_ == 0) load_.oldest_step_start = now;
     ++num_in_flight_;
     submitted = true;
@@ -214,15 +237,6 @@ bool Engine::Impl::SubmitSteps(absl::Time now) {
                      [this](StepResult result) { inbox_.PostResult(std::move(result)); });
   }
   return submitted;
-}
-
-StepResult Engine::Impl::TakeBuffers() {
-  if (free_buffers_.empty()) {
-    return {std::make_unique<StepInput>(), std::make_unique<StepOutput>()};
-  }
-  StepResult buffers = std::move(free_buffers_.back());
-  free_buffers_.pop_back();
-  return buffers;
 }
 
 void Engine::Impl::Publish() {

@@ -34,8 +34,8 @@ struct EngineOptions {
   int32_t max_queue_size =
       32;  // requests that wait for a place; those that start at once are extra
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
-  // The executor counts as dead after so many failed steps without a good one between them. One
-  // UNAVAILABLE is enough.
+  // The executor counts as dead after so many failed steps without a good one between them; a step
+  // in which everything failed with kDeviceErrorReason is one. One UNAVAILABLE is enough.
   int32_t max_consecutive_failed_steps = 3;
 };
 

@@ -46,7 +46,9 @@ absl::Status EngineInbox::AddRequest(std::shared_ptr<const Request> request) {
                         .limit = std::to_string(max_queue_size_),
                         .retry_after = kRetryAfter});
   }
-  const Live live{int64_t{request->num_prompt_tokens()} + request->max_tokens, false};
+  Live live;
+  live.num_tokens = request->num_prompt_tokens();
+  if (request->kind == RequestKind::kGenerate) live.num_tokens += request->max_tokens;
   if (!live_.emplace(request->key, live).second) {
     return ErrorStatus(
         absl::StatusCode::kInternal, "the request key is in use", {.reason = "MALFORMED_REQUEST"});

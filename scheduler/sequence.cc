@@ -46,7 +46,9 @@ void Sequence::MoveTo(SequenceState state) {
   PARROT_CHECK(CanMove(state_, state))
       << SequenceStateName(state_) << " to " << SequenceStateName(state);
   state_ = state;
-  if (state == SequenceState::kRunning) generated_.reserve(request_->max_tokens);
+  if (state == SequenceState::kRunning && request_->kind == RequestKind::kGenerate) {
+    generated_.reserve(request_->max_tokens);
+  }
 }
 
 int64_t Sequence::max_positions() const {

@@ -77,10 +77,6 @@ class Sequence {
   // Positions that its whole life can compute: the last sampled token is never computed.
   int64_t max_positions() const;
   bool in_decode() const { return next_position() >= num_prompt_tokens_; }
-  // True when a step may still sample: those in flight leave room below max_tokens.
-  bool may_sample() const {
-    return num_generated_tokens() + num_inflight_samples_ < request_->max_tokens;
-  }
   // REQUIRES: position < num_tokens().
   TokenId token(int32_t position) const {
     return position < num_prompt_tokens_ ? request_->token_ids[position]

@@ -45,8 +45,6 @@ class StepBuilder {
   // up to the tokens budget. A span that ends with the last token also samples.
   void AddSpan(Sequence* sequence);
 
-  int32_t num_tokens_left() const { return num_tokens_left_; }
-
  private:
   // The step names the sequence: takes its slot if this is the first.
   void Touch(Sequence* sequence);

@@ -204,6 +204,10 @@ struct RouteDone {
   absl::Status status;
 };
 
+// Reason (base/error_status.h) of a failure whose cause is the device, not the request. Steps in
+// which nothing else happens mean a dead executor.
+inline constexpr char kDeviceErrorReason[] = "DEVICE_ERROR";
+
 struct SlotFailure {
   SlotId slot = -1;
   absl::Status status;

@@ -17,6 +17,7 @@ struct EngineFailureTest : public testing::Test {
     FakeExecutorOptions options;
     options.model = {.capacity = SmallCapacity(), .vocab_size = kTestVocabSize};
     options.fail_slot = [this](const StepInput& input, SlotId slot) {
+      if (!every_slot_fails.ok()) return every_slot_fails;
       return bad_slots.contains({input.step_id, slot}) ? absl::InternalError("not finite")
                                                        : absl::OkStatus();
     };
@@ -39,6 +40,7 @@ struct EngineFailureTest : public testing::Test {
   FakeClock clock;
   RecordingSink sink;
   std::set<std::pair<uint64_t, SlotId>> bad_slots;
+  absl::Status every_slot_fails;
   std::unique_ptr<FakeModelExecutor> executor;
   std::unique_ptr<Engine> engine;
 };
@@ -116,6 +118,38 @@ TEST_F(EngineFailureTest, UnavailableIsDeathAtOnce) {
   EXPECT_EQ(engine->load().health.code(), absl::StatusCode::kUnavailable);
   EXPECT_FALSE(engine->RunOnce()) << "a dead executor gets no more steps";
   EXPECT_EQ(executor->counts().num_steps, 2);
+}
+
+TEST_F(EngineFailureTest, ADeviceThatFailsEverySlotIsDeadToo) {
+  every_slot_fails =
+      ErrorStatus(absl::StatusCode::kInternal, "illegal access", {.reason = kDeviceErrorReason});
+  for (RequestKey key = 1; key <= 3; ++key) {
+    EXPECT_EQ(engine->load().health, absl::OkStatus());
+    Add(RequestBuilder(key).Text(2));
+    RunAll();
+    EXPECT_EQ(sink.Finish(key).status.code(), absl::StatusCode::kInternal);
+  }
+  EXPECT_EQ(engine->load().health.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(engine->load().last_failure, every_slot_fails);
+}
+
+TEST_F(EngineFailureTest, PromptsThatFailByThemselvesDoNotKillTheEngine) {
+  every_slot_fails =
+      ErrorStatus(absl::StatusCode::kInternal, "logits are not finite", {.reason = "NOT_FINITE"});
+  for (RequestKey key = 1; key <= 10; ++key) {
+    Add(RequestBuilder(key).Text(2));
+    RunAll();
+    EXPECT_EQ(sink.Finish(key).status.code(), absl::StatusCode::kInternal);
+  }
+  EXPECT_EQ(engine->load().health, absl::OkStatus());
+}
+
+TEST_F(EngineFailureTest, AnUnavailableSlotIsDeathAtOnce) {
+  every_slot_fails = absl::UnavailableError("gone");
+  Add(RequestBuilder(1).Text(2));
+  RunAll();
+  EXPECT_EQ(sink.Finish(1).status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(engine->load().health.code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(EngineFailureTest, ADeadEngineStillDrains) {
