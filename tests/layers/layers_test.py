@@ -20,7 +20,8 @@ import unittest
 
 # layer: the layers it may include, directly or through their headers.
 API = {"base", "model_api"}
-FRONTEND = API | {"model_text", "model_image", "scheduler", "server_frontend"}
+FRONTEND = API | {"model_text", "model_image", "scheduler"}
+PROTOCOL = FRONTEND | {"frontend", "server_logging"}
 TORCH = API | {"model_weights", "model_backend"}
 MAY_INCLUDE = {
     "base": set(),
@@ -34,14 +35,17 @@ MAY_INCLUDE = {
     "model_runtime": TORCH | {"model_nn", "model_backend_reference"},
     "bench": TORCH | {"model_nn", "model_backend_reference", "model_runtime"},
     "scheduler": API,
-    "server_frontend": FRONTEND,
-    "server_options": API,
-    "server_log": {"base"},
-    "server_http": FRONTEND | {"server_log"},
-    "server_grpc": FRONTEND | {"server_log"},
-    "server": FRONTEND | {"server_options", "server_log", "server_http", "server_grpc"},
+    "frontend": FRONTEND,
+    "server_options": {"base"},
+    "server_logging": {"base"},
+    "server_http": {"base"},
+    "server_grpc": PROTOCOL,
+    "server": PROTOCOL | {"server_options", "server_http", "server_grpc"},
+    "server_loading": PROTOCOL | TORCH | {"server_options", "server", "server_grpc", "server_http",
+                                          "model_runtime"},
     "client": {"base", "client_messages"},
     "client_messages": {"base"},
+    "client_cli": {"base", "client", "client_messages"},
     "inspect": TORCH | {"model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
