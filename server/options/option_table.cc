@@ -381,7 +381,8 @@ void AddLifecycleOptions(std::vector<OptionSpec>& table) {
   add(DurationOption({"lame-duck",
                       group,
                       "Part of it: time after SIGTERM in which health says NOT_SERVING and new "
-                      "requests are still served, so that load balancers can notice."},
+                      "requests are still served, so that load balancers can notice. Ctrl-C skips "
+                      "it."},
                      &Options::lame_duck,
                      absl::ZeroDuration(),
                      absl::Hours(1)));

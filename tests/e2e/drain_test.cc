@@ -9,7 +9,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/e2e/bench/calls.h"
-#include "tests/e2e/bench/http_client.h"
+#include "tests/server/http_client/http_client.h"
 #include "tests/e2e/bench/test_server.h"
 
 namespace parrot {

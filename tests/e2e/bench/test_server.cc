@@ -10,7 +10,7 @@
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "model/weights/checkpoint.h"
-#include "tests/e2e/bench/http_client.h"
+#include "tests/server/http_client/http_client.h"
 
 namespace parrot {
 namespace {

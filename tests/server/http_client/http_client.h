@@ -1,7 +1,7 @@
 // The smallest HTTP client that tests need: blocking, one request per connection, raw bytes
 // allowed.
-#ifndef PARROT_TESTS_E2E_BENCH_HTTP_CLIENT_H_
-#define PARROT_TESTS_E2E_BENCH_HTTP_CLIENT_H_
+#ifndef PARROT_TESTS_SERVER_HTTP_CLIENT_HTTP_CLIENT_H_
+#define PARROT_TESTS_SERVER_HTTP_CLIENT_HTTP_CLIENT_H_
 
 #include <cstdint>
 #include <string>
@@ -21,4 +21,4 @@ HttpResult ParseHttp(const std::string& bytes);
 
 }  // namespace parrot
 
-#endif  // PARROT_TESTS_E2E_BENCH_HTTP_CLIENT_H_
+#endif  // PARROT_TESTS_SERVER_HTTP_CLIENT_HTTP_CLIENT_H_

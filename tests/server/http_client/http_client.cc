@@ -1,4 +1,4 @@
-#include "tests/e2e/bench/http_client.h"
+#include "tests/server/http_client/http_client.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
