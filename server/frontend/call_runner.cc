@@ -119,7 +119,7 @@ std::string CallRunner::MintRequestId(RequestKey key) const {
 
 RequestKey CallRunner::Submit(GenerateSpec spec,
                               const Identity& identity,
-                              std::shared_ptr<ResponseStream> stream,
+                              const std::shared_ptr<ResponseStream>& stream,
                               bool warm_up) {
   Call::Facts facts;
   facts.key = next_key_.fetch_add(1);
@@ -215,7 +215,7 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
                        /*num_outputs=*/1);
-  const absl::Status added = engine_.add(
+  absl::Status added = engine_.add(
       MakeRequest(call, sampling, std::move(stop_token_ids), num_tokens, std::move(prompt)));
   if (added.ok()) return added;
   NoticeDeadEngine();

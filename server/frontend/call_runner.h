@@ -71,7 +71,7 @@ class CallRunner {
   // `warm_up`: before the server is READY.
   RequestKey Submit(GenerateSpec spec,
                     const Identity& identity,
-                    std::shared_ptr<ResponseStream> stream,
+                    const std::shared_ptr<ResponseStream>& stream,
                     bool warm_up);
   void Cancel(RequestKey key);
   void CheckTimers();

@@ -170,8 +170,8 @@ absl::Status Frontend::WarmUp(absl::Duration timeout) {
 
 RequestKey Frontend::Submit(GenerateSpec spec,
                             const Identity& identity,
-                            std::shared_ptr<ResponseStream> stream) {
-  return impl_->runner_.Submit(std::move(spec), identity, std::move(stream), /*warm_up=*/false);
+                            const std::shared_ptr<ResponseStream>& stream) {
+  return impl_->runner_.Submit(std::move(spec), identity, stream, /*warm_up=*/false);
 }
 
 void Frontend::Cancel(RequestKey key) { impl_->runner_.Cancel(key); }

@@ -127,7 +127,7 @@ class Frontend {
   // Kind kRoute yields Accepted, OutputFinished with `routing`, End.
   RequestKey Submit(GenerateSpec spec,
                     const Identity& identity,
-                    std::shared_ptr<ResponseStream> stream);
+                    const std::shared_ptr<ResponseStream>& stream);
   // The client has gone (or cancelled): frees the request in whatever stage, the engine's part
   // within one step, and detaches the stream's reader. Unknown and finished keys are ignored.
   void Cancel(RequestKey key);
