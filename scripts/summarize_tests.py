@@ -3,7 +3,8 @@
 
 usage: summarize_tests.py RESULTS_DIR
 
-A ctest test that wrote a GoogleTest XML file counts by its cases, any other counts as one. Skipped
+A ctest test that wrote a GoogleTest XML file counts by its cases, one that printed "CASES: N passed,
+M failed, K skipped" by those, any other as one. Skipped
 cases are failures of the run: a skipped test that nobody counts is a defect. The last line has the
 form "N passed, M failed, K skipped".
 """
@@ -36,6 +37,10 @@ def count_preset(results, ctest_xml):
         covered.update(re.findall(r"^COVERED: (.+)$", output, re.MULTILINE))
         ok = test.get("status") == "run" and test.find("failure") is None
         counts = cases.get(test.get("name"))
+        own_count = re.search(r"^CASES: (\d+) passed, (\d+) failed, (\d+) skipped$", output,
+                              re.MULTILINE)
+        if own_count:
+            counts = tuple(int(n) for n in own_count.groups())
         if counts is None:
             skipped = test.find("skipped") is not None or test.get("status") in ("notrun", "disabled")
             counts = (0, 0, 1) if skipped else (int(ok), int(not ok), 0)
