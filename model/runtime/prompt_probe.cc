@@ -113,7 +113,7 @@ class ReferenceProbe : public PromptProbe {
         model_.vision().Begin(backend_.UploadPixels(images, size, *workspace_), *workspace_);
     hidden =
         model_.vision().RunLayers(hidden, 1, 0, model_.vision().num_layers(), *dense_, *workspace_);
-    const at::Tensor features = model_.projector().Forward(hidden, *workspace_);
+    at::Tensor features = model_.projector().Forward(hidden, *workspace_);
     if (is_first) {
       trace->vision = ToHost(hidden);
       trace->projector = ToHost(features);
@@ -125,7 +125,7 @@ class ReferenceProbe : public PromptProbe {
     const int32_t cu_text[] = {0, static_cast<int32_t>(text_rows.size(0))};
     const Routing routing =
         model_.moe()->RouterWeights(features.narrow(0, 0, 1), text_rows, cu_text, *workspace_);
-    const at::Tensor visual = model_.moe()->VisualTokens(features, routing.weights, *workspace_);
+    at::Tensor visual = model_.moe()->VisualTokens(features, routing.weights, *workspace_);
     trace->routing.push_back(ToHost(routing.weights).values);
     if (is_first) {
       trace->attention = ToHost(routing.attention);

@@ -61,8 +61,7 @@ at::Tensor ReferenceBackend::Combine(const MoeHandle& handle,
                                      Workspace&) const {
   const auto& impl = static_cast<const MoeImpl&>(handle);
   const at::Tensor mixed = (outputs * weights.view({-1, 1, 1})).sum(0);
-  if (impl.residual_weight == 0.0f) return mixed;
-  return mixed + features * impl.residual_weight;
+  return impl.residual_weight == 0.0f ? mixed : mixed + features * impl.residual_weight;
 }
 
 at::Tensor ReferenceBackend::MixExperts(const MoeHandle& handle,
