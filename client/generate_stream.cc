@@ -21,9 +21,10 @@ bool GenerateStream::Next(v1::GenerateResponse* event) {
 }
 
 absl::Status GenerateStream::Finish() {
-  const absl::Status status = stream_->Finish();
+  absl::Status status = stream_->Finish();
   if (!status.ok()) {
-    return GetRequestId(status).empty() ? WithRequestId(status, request_id_) : status;
+    if (!GetRequestId(status).empty()) return status;
+    return WithRequestId(std::move(status), request_id_);
   }
   if (num_finished_ == num_outputs_) return status;
   return WithRequestId(

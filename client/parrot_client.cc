@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<ParrotClient>> ParrotClient::Create(const ClientO
   return std::unique_ptr<ParrotClient>(new ParrotClient(options, MakeChannel(options)));
 }
 
-ParrotClient::ParrotClient(const ClientOptions& options, std::shared_ptr<grpc::Channel> channel)
+ParrotClient::ParrotClient(const ClientOptions& options,
+                           const std::shared_ptr<grpc::Channel>& channel)
     : options_(options),
       parrot_(v1::ParrotService::NewStub(channel)),
       health_(grpc::health::v1::Health::NewStub(channel)) {}

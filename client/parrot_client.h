@@ -72,7 +72,7 @@ class ParrotClient {
                                             const CallOptions& call = {});
 
  private:
-  ParrotClient(const ClientOptions& options, std::shared_ptr<grpc::Channel> channel);
+  ParrotClient(const ClientOptions& options, const std::shared_ptr<grpc::Channel>& channel);
 
   absl::StatusOr<std::unique_ptr<grpc::ClientContext>> NewContext(const CallOptions& call,
                                                                   absl::Duration timeout) const;

@@ -101,8 +101,9 @@ std::string FinishReasonText(v1::FinishReason reason) {
 std::string AnswerLine(const Answer& answer) {
   if (!answer.finish.has_value()) return "";
   const v1::Finish& finish = *answer.finish;
-  return absl::StrCat(finish.usage().completion_tokens(),
-                      " tokens",
+  const int num_tokens = finish.usage().completion_tokens();
+  return absl::StrCat(num_tokens,
+                      num_tokens == 1 ? " token" : " tokens",
                       RateText(finish),
                       ", first after ",
                       Seconds(finish.timings().time_to_first_token()),

@@ -46,7 +46,7 @@ TEST_F(ChatTest, AnswersEachLineAndKeepsTheHistory) {
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_EQ(result.output, "One.\nTwo.\n");
   EXPECT_THAT(result.error, HasSubstr("nano on cpu, 6 experts"));
-  EXPECT_THAT(result.error, HasSubstr("1 tokens, first after 250 ms, stop"));
+  EXPECT_THAT(result.error, HasSubstr("1 token, first after 250 ms, stop"));
   EXPECT_THAT(result.error, HasSubstr("experts |"));
   EXPECT_THAT(result.output + result.error, Not(HasSubstr("\x1b")));
   const auto requests = Requests();

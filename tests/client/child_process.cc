@@ -32,6 +32,7 @@ std::vector<std::string> EnvironmentWith(const std::vector<std::string>& added) 
 
 std::vector<char*> Pointers(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
