@@ -250,15 +250,16 @@ class RealClientTest(unittest.TestCase):
         with self.assertRaises(grpc.RpcError) as raised:
             list(call)
         self.assertEqual(raised.exception.code(), grpc.StatusCode.CANCELLED)
-        deadline = threading.Event()
+        names = ('parrot_requests_running', 'parrot_frontend_requests',
+                 'parrot_kv_cache_usage_ratio')
+        pause = threading.Event()
         for _ in range(TIMEOUT * 10):
-            metrics = dict(line.rsplit(' ', 1) for line in self.server.get('/metrics')[1].split('\n')
-                           if line and not line.startswith('#'))
-            if float(metrics['parrot_requests_running']) == 0:
+            lines = [line.rsplit(' ', 1) for line in self.server.get('/metrics')[1].splitlines()]
+            left = {line[0]: float(line[1]) for line in lines if line[0] in names}
+            if not any(left.values()):
                 break
-            deadline.wait(0.1)
-        self.assertEqual(float(metrics['parrot_requests_running']), 0)
-        self.assertEqual(float(metrics['parrot_kv_cache_usage_ratio']), 0)
+            pause.wait(0.1)
+        self.assertEqual(left, dict.fromkeys(names, 0.0))
 
     def test_a_deadline_is_kept(self):
         with self.assertRaises(grpc.RpcError) as raised:
