@@ -101,9 +101,9 @@ absl::Status ReadImageFile(std::string_view file,
 }
 
 absl::StatusOr<MessagePart> ReadImage(std::string_view source,
-                                   const std::string& path,
-                                   bool plain_path_allowed,
-                                   const MessagesJsonOptions& options) {
+                                      const std::string& path,
+                                      bool plain_path_allowed,
+                                      const MessagesJsonOptions& options) {
   MessagePart part{.kind = MessagePart::Kind::kImage};
   std::string_view rest = source;
   if (ConsumePrefix(&rest, "data:")) {
@@ -124,8 +124,8 @@ absl::StatusOr<MessagePart> ReadImage(std::string_view source,
 }
 
 absl::StatusOr<MessagePart> ReadImageUrl(const json& object,
-                                      const std::string& path,
-                                      const MessagesJsonOptions& options) {
+                                         const std::string& path,
+                                         const MessagesJsonOptions& options) {
   RETURN_IF_ERROR(CheckKeys(object, path, {"type", "image_url"}));
   const auto found = object.find("image_url");
   if (found != object.end() && found->is_string()) {
@@ -138,8 +138,8 @@ absl::StatusOr<MessagePart> ReadImageUrl(const json& object,
 }
 
 absl::StatusOr<MessagePart> ReadPart(const json& object,
-                                  const std::string& path,
-                                  const MessagesJsonOptions& options) {
+                                     const std::string& path,
+                                     const MessagesJsonOptions& options) {
   if (!object.is_object()) {
     return Invalid(path, std::string("is ") + object.type_name() + ", not an object");
   }
@@ -166,8 +166,8 @@ absl::StatusOr<MessageRole> ReadRole(const std::string& name, const std::string&
 }
 
 absl::StatusOr<InputMessage> ReadMessage(const json& object,
-                                        const std::string& path,
-                                        const MessagesJsonOptions& options) {
+                                         const std::string& path,
+                                         const MessagesJsonOptions& options) {
   RETURN_IF_ERROR(CheckKeys(object, path, {"role", "content", "name"}));
   InputMessage message;
   ASSIGN_OR_RETURN(const std::string role, StringAt(object, path, "role"));
@@ -196,7 +196,7 @@ absl::StatusOr<InputMessage> ReadMessage(const json& object,
 }  // namespace
 
 absl::StatusOr<std::vector<InputMessage>> ParseMessagesJson(std::string_view text,
-                                                           const MessagesJsonOptions& options) {
+                                                            const MessagesJsonOptions& options) {
   json root;
   try {
     root = json::parse(text);
@@ -217,7 +217,7 @@ absl::StatusOr<std::vector<InputMessage>> ParseMessagesJson(std::string_view tex
 }
 
 absl::StatusOr<std::vector<InputMessage>> ReadMessagesFile(const std::string& path,
-                                                          MessagesJsonOptions options) {
+                                                           MessagesJsonOptions options) {
   ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path, kMaxMessagesJsonBytes));
   options.base_folder = std::filesystem::path(path).parent_path().string();
   return ParseMessagesJson(text, options);
