@@ -58,6 +58,13 @@ struct Routing {
   at::Tensor logits;     // [images, experts]
 };
 
+// A change to one logit before anything else happens to it: penalties, biases.
+struct LogitEdit {
+  TokenId token = -1;
+  float repetition = 1.0f;  // divides a positive logit, multiplies a negative one
+  float bias = 0.0f;        // added afterwards
+};
+
 // How one row of logits is used. Host values.
 struct SampleRow {
   float temperature = 0.0f;  // 0: the largest logit, the lowest id among equals
@@ -67,12 +74,13 @@ struct SampleRow {
   // A uniform number in [0, 1): the draw. The generator is the runtime's, so that every backend
   // draws alike.
   double uniform = 0.0;
-  int32_t num_logprobs = -1;  // -1: none; k: the chosen token's and the k largest
-  TokenId score_target = -1;  // >= 0: no draw; the log-probability of this token is wanted
+  int32_t num_logprobs = -1;         // -1: none; k: the chosen token's and the k largest
+  TokenId score_target = -1;         // >= 0: no draw; the log-probability of this token is wanted
+  std::span<const LogitEdit> edits;  // each token at most once; read during the call
 };
 
-// On the device; [rows] each. Log-probabilities are of the unmodified distribution (temperature 1,
-// nothing cut) over the real vocabulary.
+// On the device; [rows] each. Log-probabilities are of the unmodified distribution (no edits,
+// temperature 1, nothing cut) over the real vocabulary.
 struct SampledRows {
   at::Tensor tokens;        // int64; the target where one is scored
   at::Tensor finite;        // bool: every logit of the row is a number

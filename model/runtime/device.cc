@@ -12,6 +12,7 @@
 #include "c10/core/impl/DeviceGuardImplInterface.h"
 #include "c10/core/impl/VirtualGuardImpl.h"
 #include "c10/util/Exception.h"
+#include "model/api/step.h"
 
 namespace parrot {
 namespace {
@@ -131,11 +132,11 @@ absl::Status CatchTorchErrors(std::string_view what, const std::function<absl::S
     if (text.find("not enough memory") != std::string::npos) {  // the CPU allocator's words
       return failure(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY", "out of memory");
     }
-    return failure(absl::StatusCode::kInternal, "DEVICE_ERROR", text.c_str());
+    return failure(absl::StatusCode::kInternal, kDeviceErrorReason, text.c_str());
   } catch (const std::bad_alloc&) {
     return failure(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY", "out of memory");
   } catch (const std::exception& error) {
-    return failure(absl::StatusCode::kInternal, "DEVICE_ERROR", error.what());
+    return failure(absl::StatusCode::kInternal, kDeviceErrorReason, error.what());
   }
 }
 

@@ -28,7 +28,7 @@ at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, c10::Dev
 at::ScalarType ToScalarType(DataType type);
 
 // Runs `body`; c10::Error and std::exception become a Status: RESOURCE_EXHAUSTED (reason
-// OUT_OF_MEMORY) for memory, INTERNAL (reason DEVICE_ERROR) otherwise. `what` begins the message.
+// OUT_OF_MEMORY) for memory, INTERNAL (kDeviceErrorReason) otherwise. `what` begins the message.
 absl::Status CatchTorchErrors(std::string_view what, const std::function<absl::Status()>& body);
 
 }  // namespace parrot

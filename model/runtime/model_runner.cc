@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "c10/core/InferenceMode.h"
+#include "model/runtime/device.h"
 #include "model/runtime/step_runner.h"
 
 namespace parrot {
@@ -57,12 +58,12 @@ void ModelRunner::WorkerMain(Startup* startup) {
   const c10::InferenceMode inference_mode;
   std::shared_ptr<const ModelWeights> weights;
   std::unique_ptr<StepRunner> steps;
-  startup->status = [&]() -> absl::Status {
+  startup->status = CatchTorchErrors("starting the worker", [&]() -> absl::Status {
     ASSIGN_OR_RETURN(weights, startup->load());
     ASSIGN_OR_RETURN(steps, StepRunner::Create(*weights, options_));
     startup->capacity = steps->capacity();
     return absl::OkStatus();
-  }();
+  });
   const bool started = startup->status.ok();
   startup->done.Notify();  // `startup` is gone from here on
   if (!started) return;

@@ -31,7 +31,7 @@ enum class LoadFormat {
 enum class ComputeDtype { kAuto, kFloat32, kBFloat16 };
 
 struct LoadProgress {
-  int64_t loaded_bytes = 0;  // of the files' tensors
+  int64_t loaded_bytes = 0;  // counted in the configuration's stored dtype
   int64_t total_bytes = 0;
 };
 

@@ -19,9 +19,8 @@ class SourceTensors : public TensorSource {
                 const Backend& backend,
                 const std::function<void(const LoadProgress&)>& progress)
       : source_(source), backend_(backend), progress_(progress) {
-    const int64_t element_bytes = DataTypeBytes(source.config().stored_dtype);
     for (const TensorSpec& spec : source.tensors()) {
-      state_.total_bytes += spec.num_elements() * element_bytes;
+      state_.total_bytes += spec.num_elements() * DataTypeBytes(source.config().stored_dtype);
     }
   }
 
@@ -41,7 +40,7 @@ class SourceTensors : public TensorSource {
                                 backend_.compute_dtype(),
                                 /*non_blocking=*/false,
                                 /*copy=*/true);
-    state_.loaded_bytes += static_cast<int64_t>(view->bytes.size());
+    state_.loaded_bytes += owned.numel() * DataTypeBytes(source_.config().stored_dtype);
     if (progress_) progress_(state_);
     return owned;
   }

@@ -1,13 +1,44 @@
 #include "model/runtime/sampler.h"
 
 #include <algorithm>
+#include <map>
 
 #include "model/runtime/counter_rng.h"
 
 namespace parrot {
 namespace {
 
-SampleRow ToSampleRow(const SamplerRequest& request) {
+// Repetition looks at all tokens, presence and frequency at generated ones; biases come on top.
+std::vector<LogitEdit> MakeEdits(const SamplerRequest& request, int32_t vocab_size) {
+  const SamplingParams& sampling = *request.sampling;
+  std::map<TokenId, LogitEdit> edits;
+  if (sampling.repetition_penalty != 1.0f || sampling.presence_penalty != 0.0f ||
+      sampling.frequency_penalty != 0.0f) {
+    std::map<TokenId, int32_t> generated;
+    for (size_t i = 0; i < request.tokens.size(); ++i) {
+      const TokenId token = request.tokens[i];
+      if (token < 0 || token >= vocab_size) continue;
+      edits[token].repetition = sampling.repetition_penalty;
+      if (static_cast<int32_t>(i) >= request.num_prompt_tokens) ++generated[token];
+    }
+    for (const auto& [token, count] : generated) {
+      edits[token].bias =
+          -sampling.presence_penalty - sampling.frequency_penalty * static_cast<float>(count);
+    }
+  }
+  for (const auto& [token, bias] : sampling.logit_bias) {
+    if (token >= 0 && token < vocab_size) edits[token].bias += bias;
+  }
+  std::vector<LogitEdit> result;
+  result.reserve(edits.size());
+  for (auto& [token, edit] : edits) {
+    edit.token = token;
+    result.push_back(edit);
+  }
+  return result;
+}
+
+SampleRow ToSampleRow(const SamplerRequest& request, std::span<const LogitEdit> edits) {
   if (request.use == LogitsUse::kScore) return {.score_target = request.target};
   const SamplingParams& sampling = *request.sampling;
   return {.temperature = sampling.temperature,
@@ -15,7 +46,8 @@ SampleRow ToSampleRow(const SamplerRequest& request) {
           .top_p = sampling.top_p,
           .min_p = sampling.min_p,
           .uniform = CounterUniform(sampling.seed, sampling.sequence_idx, request.next_position),
-          .num_logprobs = sampling.num_logprobs};
+          .num_logprobs = sampling.num_logprobs,
+          .edits = edits};
 }
 
 }  // namespace
@@ -25,7 +57,12 @@ std::vector<RowResult> Sampler::Sample(const at::Tensor& logits,
                                        Workspace& workspace) const {
   std::vector<SampleRow> rows;
   rows.reserve(requests.size());
-  for (const SamplerRequest& request : requests) rows.push_back(ToSampleRow(request));
+  std::vector<std::vector<LogitEdit>> edits;
+  edits.reserve(requests.size());
+  for (const SamplerRequest& request : requests) {
+    edits.push_back(MakeEdits(request, vocab_size_));
+    rows.push_back(ToSampleRow(request, edits.back()));
+  }
   const SampledRows sampled = backend_.Sample(logits, rows, vocab_size_, workspace);
   const at::Tensor tokens = sampled.tokens.cpu();
   const at::Tensor finite = sampled.finite.cpu();

@@ -20,6 +20,10 @@ struct SamplerRequest {
   TokenId target = -1;                       // kScore
   int32_t next_position = 0;                 // of the token that is drawn
   const SamplingParams* sampling = nullptr;  // borrowed during the call
+  // Tokens by position so far, and how many of them are the prompt's. For penalties; kVisualToken
+  // does not count.
+  std::span<const TokenId> tokens;
+  int32_t num_prompt_tokens = 0;
 };
 
 class Sampler {

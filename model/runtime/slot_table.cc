@@ -14,6 +14,11 @@ absl::Status MalformedStep(const char* what, int64_t value) {
                      {.reason = "MALFORMED_STEP", .value = std::to_string(value)});
 }
 
+void SlotState::SetToken(int32_t position, TokenId token) {
+  if (position >= static_cast<int32_t>(tokens.size())) tokens.resize(position + 1, kVisualToken);
+  tokens[position] = token;
+}
+
 SlotState* SlotTable::Find(SlotId slot) {
   return slot >= 0 && slot < static_cast<SlotId>(slots_.size()) ? &slots_[slot] : nullptr;
 }
@@ -21,12 +26,16 @@ SlotState* SlotTable::Find(SlotId slot) {
 absl::Status SlotTable::Start(const SlotStart& start, const KvCache& cache) {
   SlotState* slot = Find(start.slot);
   if (slot == nullptr) return MalformedStep("a step starts a slot that does not exist", start.slot);
+  if (start.adapter_id != 0) {
+    return MalformedStep("a step names an adapter that is not loaded", start.adapter_id);
+  }
   for (const BlockId block : start.block_ids) RETURN_IF_ERROR(cache.CheckBlock(block));
   slot->started = true;
   slot->sampling = start.sampling;
   slot->blocks = start.block_ids;
   slot->num_prompt_tokens = start.num_prompt_tokens;
   slot->last_sampled = -1;
+  slot->tokens = start.token_ids;
   return absl::OkStatus();
 }
 

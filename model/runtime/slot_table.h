@@ -20,6 +20,10 @@ struct SlotState {
   std::vector<BlockId> blocks;
   int32_t num_prompt_tokens = 0;
   TokenId last_sampled = -1;  // -1: nothing yet
+  // What stands at each position, as far as the worker has seen it (penalties read it): from the
+  // start, from host spans, and what was drawn. kVisualToken at visual positions.
+  std::vector<TokenId> tokens;
+  void SetToken(int32_t position, TokenId token);
   // Visual tokens V [tokens, H] by image; may be there before the slot starts.
   absl::flat_hash_map<int32_t, at::Tensor> visuals;
 };

@@ -27,6 +27,13 @@ std::vector<float> ToFloats(const at::Tensor& tensor) {
   return std::vector<float>(data, data + host.numel());
 }
 
+void RememberTokens(const StepInput& input, const Span& span, SlotState* slot) {
+  if (span.source != TokenSource::kHost) return;  // known since it was drawn
+  for (int32_t i = 0; i < span.num_tokens; ++i) {
+    slot->SetToken(span.start_position + i, input.token_ids[span.token_offset + i]);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(const ModelWeights& weights,
@@ -252,7 +259,7 @@ void StepRunner::FailSlot(SlotId slot, const absl::Status& status, StepOutput* o
 void StepRunner::RunSpans(const StepInput& input, StepOutput* output) {
   batch_.Clear();
   for (int32_t i = 0; i < static_cast<int32_t>(input.spans.size()); ++i) {
-    const SlotState* slot = slots_.Find(input.spans[i].slot);
+    SlotState* slot = slots_.Find(input.spans[i].slot);
     const absl::Status status =
         slot == nullptr
             ? MalformedStep("a span of a slot that does not exist", input.spans[i].slot)
@@ -262,6 +269,7 @@ void StepRunner::RunSpans(const StepInput& input, StepOutput* output) {
       FailSlot(input.spans[i].slot, status, output);
       continue;
     }
+    RememberTokens(input, input.spans[i], slot);
     if (isolate_) {
       RunBatch(input, output);
       batch_.Clear();
@@ -307,11 +315,14 @@ absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
   for (const int32_t index : batch_.result_index) {
     const LogitsRow& row = input.logits_rows[index];
     const Span& span = input.spans[row.span_idx];
+    const SlotState* slot = slots_.Find(span.slot);
     requests.push_back({.slot = span.slot,
                         .use = row.use,
                         .target = row.target,
                         .next_position = span.start_position + row.row + 1,
-                        .sampling = &slots_.Find(span.slot)->sampling});
+                        .sampling = &slot->sampling,
+                        .tokens = slot->tokens,
+                        .num_prompt_tokens = slot->num_prompt_tokens});
   }
   StoreResults(input, sampler_.Sample(logits, requests, *workspace_), output);
   sampling.Stop();
@@ -331,7 +342,10 @@ void StepRunner::StoreResults(const StepInput& input,
                            {.reason = "LOGITS_NOT_FINITE"}),
                output);
     } else if (input.logits_rows[index].use == LogitsUse::kSample) {
-      slots_.Find(result.slot)->last_sampled = result.token;
+      SlotState* slot = slots_.Find(result.slot);
+      slot->last_sampled = result.token;
+      const LogitsRow& row = input.logits_rows[index];
+      slot->SetToken(input.spans[row.span_idx].start_position + row.row + 1, result.token);
     }
     output->rows[index] = std::move(result);
   }

@@ -1,12 +1,14 @@
 // Drawing tokens in plain ATen: one row at a time, so that a row's draw never depends on others.
 #include <algorithm>
 #include <cstdint>
-#include <limits>
+#include <span>
+#include <tuple>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/argmax.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/index.h"
 #include "ATen/ops/log_softmax.h"
@@ -14,15 +16,34 @@
 #include "ATen/ops/sort.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/topk.h"
-#include "ATen/ops/zeros.h"
+#include "ATen/ops/where.h"
 #include "model/backend/reference/reference_backend.h"
 
 namespace parrot {
 namespace {
 
+// logits [vocab] with the edits applied.
+at::Tensor Edit(const at::Tensor& logits, std::span<const LogitEdit> edits) {
+  const int64_t count = static_cast<int64_t>(edits.size());
+  at::Tensor host_ids = at::empty({count}, at::kLong);
+  at::Tensor host_values = at::empty({2, count}, at::kFloat);
+  float* values = host_values.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < count; ++i) {
+    host_ids.mutable_data_ptr<int64_t>()[i] = edits[i].token;
+    values[i] = edits[i].repetition;
+    values[count + i] = edits[i].bias;
+  }
+  const at::Tensor ids = host_ids.to(logits.device());
+  const at::Tensor factors = host_values.to(logits.device());
+  const at::Tensor old = at::index(logits, {ids});
+  const at::Tensor penalised = at::where(old > 0, old / factors[0], old * factors[0]) + factors[1];
+  return logits.index_copy(0, ids, penalised);
+}
+
 // logits [vocab] fp32 -> [] int64: the first token, from the most likely down, at which the
 // cumulative probability of the kept set exceeds `uniform` of its total.
-at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
+at::Tensor Draw(const at::Tensor& raw_logits, const SampleRow& row) {
+  const at::Tensor logits = row.edits.empty() ? raw_logits : Edit(raw_logits, row.edits);
   if (row.temperature == 0.0f) return at::argmax(logits);
   const int64_t vocab = logits.size(0);
   // Stable: equal logits keep the order of their ids.

@@ -94,6 +94,25 @@ TEST_F(SamplingTest, StaysInsideTheKeptSetAtBothEndsOfTheInterval) {
   }
 }
 
+TEST_F(SamplingTest, EditsLogitsBeforeItDraws) {
+  const std::vector<float> logits = {2.0f, 3.0f, -1.0f, -2.0f};
+  const std::vector<LogitEdit> halved = {{.token = 1, .repetition = 2.0f}};  // 3 -> 1.5
+  EXPECT_EQ(Draw(logits, {.edits = halved}, 4), 0);
+  // Negative logits move away from zero: -1 -> -2.2, below -2.
+  const std::vector<LogitEdit> negative = {
+      {.token = 0, .bias = -10.0f}, {.token = 1, .bias = -10.0f}, {.token = 2, .repetition = 2.2f}};
+  EXPECT_EQ(Draw(logits, {.edits = negative}, 4), 3);
+  const std::vector<double> shares =
+      Shares(logits, {.temperature = 1.0f, .top_k = 2, .edits = halved});
+  EXPECT_NEAR(shares[1], std::exp(1.5) / (std::exp(1.5) + std::exp(2.0)), 1e-3);
+  // Log-probabilities stay those of the model.
+  const SampleRow row = {.num_logprobs = 0, .edits = halved};
+  const SampledRows out =
+      backend_.Sample(at::tensor(logits).view({1, -1}), {&row, 1}, 4, *workspace_);
+  const double total = std::exp(2.0) + std::exp(3.0) + std::exp(-1.0) + std::exp(-2.0);
+  EXPECT_NEAR(out.logprobs.item<double>(), 2.0 - std::log(total), 1e-6);
+}
+
 TEST_F(SamplingTest, RowsAreDrawnIndependently) {
   const at::Tensor logits = RandomTensor(4, {3, 50}, at::kFloat, 3.0);
   const std::vector<SampleRow> rows = {{.temperature = 1.0f, .uniform = 0.3},

@@ -1,5 +1,6 @@
 // The runner's promises, on small models unlike the released ones: independence of batch mates,
 // chunks and layer cuts; failures that stay where they arise; errors at start.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -219,6 +220,29 @@ TEST(ModelRunnerTest, NeverSamplesPaddingRowsOfTheVocabulary) {
   EXPECT_GE(StepDriver(*all_rows).Run({request})[0].tokens[0], kTinyVocabSize);
 }
 
+TEST(ModelRunnerTest, PenalisesWhatWasSaidAndFollowsBiases) {
+  const DummyWeights weights(TinyConfig(false), 7);
+  const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights);
+  StepDriver driver(*runner);
+  DriverRequest plain = {.ids = TinyPrompt(3, 9, false), .max_new_tokens = 24};
+  DriverRequest frequency = plain, repetition = plain, bias = plain, banned = plain;
+  frequency.sampling.frequency_penalty = 2.0f;
+  frequency.sampling.presence_penalty = 100.0f;   // nothing twice
+  repetition.sampling.repetition_penalty = 1e6f;  // nothing of the prompt either
+  bias.sampling.logit_bias = {{123, 100.0f}, {5000, 1.0f}, {-7, 1.0f}};
+  const TokenId first = driver.Run({plain})[0].tokens[0];
+  banned.sampling.logit_bias = {{first, -100.0f}};
+  const std::vector<DriverResult> results =
+      driver.Run({frequency, repetition, bias, banned}, {.chain_on_device = true});
+  const std::set<TokenId> said(results[0].tokens.begin(), results[0].tokens.end());
+  EXPECT_EQ(said.size(), 24u);
+  for (const TokenId token : results[1].tokens) {
+    EXPECT_EQ(std::count(plain.ids.begin(), plain.ids.end(), token), 0) << token;
+  }
+  EXPECT_EQ(results[2].tokens, std::vector<TokenId>(24, 123));
+  EXPECT_NE(results[3].tokens[0], first);
+}
+
 TEST(ModelRunnerTest, FailsOnlyTheSlotWhoseLogitsAreNotFinite) {
   constexpr TokenId kPoisoned = 42;
   EditedWeights weights(TinyConfig(false));
@@ -311,12 +335,13 @@ TEST_F(StepTest, FailsOnlyTheSequenceThatContradictsItself) {
 
 TEST_F(StepTest, FailsTheStepThatNamesWhatDoesNotExistAndRunsTheNext) {
   std::vector<std::unique_ptr<StepInput>> steps;
-  for (int i = 0; i < 5; ++i) steps.push_back(Start(0, {0}, {1, 2, 3}));
+  for (int i = 0; i < 6; ++i) steps.push_back(Start(0, {0}, {1, 2, 3}));
   steps[0]->new_slots[0].slot = 32;
   steps[1]->new_slots[0].block_ids = {runner_->capacity().num_blocks};
   steps[2]->block_appends = {{.slot = 3, .block = 0}};
   steps[3]->block_copies = {{.source = -1, .destination = 0}};
   steps[4]->logits_rows[0].span_idx = 7;
+  steps[5]->new_slots[0].adapter_id = 1;
   for (auto& step : steps) {
     const StepResult result = driver_.RunStep(std::move(step));
     EXPECT_EQ(result.output->status.code(), absl::StatusCode::kInternal);
