@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 #include <utility>
@@ -75,12 +76,19 @@ absl::StatusOr<RawArguments> ReadArguments(const std::vector<OptionSpec>& table,
   for (const auto& [names, action] : actions) action_options.push_back(app.add_flag(names));
 
   // CLI11 takes the arguments in reverse and reports errors by exceptions; none leaves here.
-  std::vector<std::string> reversed;
-  for (auto it = arguments.rbegin(); it != arguments.rend(); ++it) {
-    reversed.push_back(WithHyphens(*it));
+  std::vector<std::string> words;
+  for (const std::string& argument : arguments) {
+    words.push_back(WithHyphens(argument));
+    // CLI11 would take the next argument for the value of "--name=".
+    std::string& word = words.back();
+    if (absl::StartsWith(word, "--") && word.find('=') + 1 == word.size()) {
+      word.pop_back();
+      words.emplace_back();
+    }
   }
+  std::reverse(words.begin(), words.end());
   try {
-    app.parse(reversed);
+    app.parse(words);
   } catch (const CLI::Error& error) {
     return absl::InvalidArgumentError(error.what());
   }

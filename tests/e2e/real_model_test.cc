@@ -79,7 +79,9 @@ std::vector<Case> CasesOf(const std::string& checkpoint) {
     golden.kind = prompts.at(id)["kind"];
     golden.request = RequestOf(prompts.at(id));
     golden.greedy = entry["greedy"];
-    if (entry.contains("router") && entry["router"].is_array()) {
+    // One prompt has a picture beside it and none in it: the reference routes that one to no
+    // effect.
+    if (!prompts.at(id)["images"].empty()) {
       golden.router = entry["router"].get<std::vector<float>>();
     }
     cases.push_back(std::move(golden));
@@ -123,6 +125,7 @@ class RealModelTest : public testing::TestWithParam<const char*> {
     options.max_images_per_prompt = 2;
     options.max_queue_size = kClients;
     options.request_timeout = absl::Minutes(10);
+    options.queue_timeout = absl::Minutes(10);
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Listen(options, {.logger = &logger_});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -170,29 +173,23 @@ class RealModelTest : public testing::TestWithParam<const char*> {
   std::unique_ptr<Server> server_;
 };
 
-TEST_P(RealModelTest, EveryGoldenPromptContinuesAsTheReferenceDoes) {
-  const std::vector<Case> cases = CasesOf(GetParam());
-  int num_compared = 0;
-  int num_tokens = 0;
-  for (const Case& golden : cases) {
-    if (kMeantToDiffer.count(golden.kind) > 0) continue;
-    ExpectGolden(golden, Ask(golden.request));
-    num_tokens += static_cast<int>(ExpectedOf(golden.greedy).token_ids.size());
-    ++num_compared;
-  }
-  EXPECT_GE(num_compared, 10);
-  EXPECT_GE(num_tokens, 200);
-  RecordProperty("prompts", num_compared);
-  RecordProperty("tokens", num_tokens);
-}
-
-TEST_P(RealModelTest, ThirtyTwoClientsAtOnceGetWhatEachGetsAlone) {
+TEST_P(RealModelTest, GoldenPromptsContinueAsTheReferenceDoesAloneAndWith32ClientsAtOnce) {
   std::vector<Case> cases;
   for (Case& golden : CasesOf(GetParam())) {
     if (kMeantToDiffer.count(golden.kind) == 0) cases.push_back(std::move(golden));
   }
   std::vector<Answer> alone;
-  for (const Case& golden : cases) alone.push_back(Ask(golden.request));
+  size_t num_tokens = 0;
+  for (const Case& golden : cases) {
+    alone.push_back(Ask(golden.request));
+    ExpectGolden(golden, alone.back());
+    num_tokens += ExpectedOf(golden.greedy).token_ids.size();
+  }
+  ASSERT_GE(cases.size(), 10u);
+  EXPECT_GE(num_tokens, 200u);
+  RecordProperty("prompts", static_cast<int>(cases.size()));
+  RecordProperty("tokens", static_cast<int>(num_tokens));
+
   std::vector<Answer> together(kClients);
   std::vector<std::thread> clients;
   for (int i = 0; i < kClients; ++i) {
@@ -202,7 +199,6 @@ TEST_P(RealModelTest, ThirtyTwoClientsAtOnceGetWhatEachGetsAlone) {
   for (int i = 0; i < kClients; ++i) {
     const size_t which = i % cases.size();
     SCOPED_TRACE(cases[which].id);
-    ASSERT_TRUE(together[i].status.ok()) << together[i].status.error_message();
     EXPECT_EQ(together[i].token_ids, alone[which].token_ids);
     EXPECT_EQ(together[i].text, alone[which].text);
     ExpectGolden(cases[which], together[i]);

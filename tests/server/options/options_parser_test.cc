@@ -63,6 +63,8 @@ TEST(OptionsParserTest, TakesValuesInEverySpelling) {
   EXPECT_EQ(Parsed({"--limit-mm-per-prompt", "image=4"}).max_images_per_prompt, 4);
   EXPECT_EQ(Parsed({"--limit-mm-per-prompt", R"({"image": 4})"}).max_images_per_prompt, 4);
   EXPECT_EQ(Parsed({"--admin-address", ""}).admin_address, "");
+  EXPECT_EQ(Parsed({"--admin-address=", "--max-num-seqs=3"}).admin_address, "");
+  EXPECT_EQ(Parsed({"--admin-address=", "--max-num-seqs=3"}).max_num_seqs, 3);
   EXPECT_EQ(Parsed({"--max-num-seqs", "3", "--max-num-seqs", "4"}).max_num_seqs, 4);
 }
 
