@@ -9,8 +9,8 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/e2e/bench/calls.h"
-#include "tests/server/http_client/http_client.h"
 #include "tests/e2e/bench/test_server.h"
+#include "tests/server/http_client/http_client.h"
 
 namespace parrot {
 namespace {
