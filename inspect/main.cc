@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "inspect/commands.h"
 #include "inspect/inspect_options.h"
+#include "model/runtime/openmp_policy.h"
 
 namespace {
 
@@ -24,6 +25,7 @@ absl::Status RunCommand(const parrot::InspectCommand& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  parrot::UseSleepingOpenMpThreads(argv);
   std::ios::sync_with_stdio(false);
   const parrot::ParsedCommandLine parsed = parrot::ParseCommandLine(argc, argv);
   if (!parsed.has_command) return parsed.exit_code;

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
+#include "model/runtime/openmp_policy.h"
 #include "server/grpc/grpc_library_log.h"
 #include "server/loading/model_loader.h"
 #include "server/logging/logger.h"
@@ -51,7 +53,7 @@ void RaiseFileLimit() {
 
 // Shared with the signal thread.
 struct SignalState {
-  std::atomic<Server*> server{nullptr};  // set once it serves
+  std::atomic<Server*> server{nullptr};  // while it exists
   std::atomic<bool> is_interrupt{false};
 };
 
@@ -60,7 +62,7 @@ struct SignalState {
 void OnSignal(int signal, int count, SignalState& state) {
   Server* server = state.server.load();
   if (count > 1) std::_Exit(128 + signal);
-  if (server == nullptr) std::_Exit(EXIT_SUCCESS);
+  if (server == nullptr || server->state() == ServerState::kStarting) std::_Exit(EXIT_SUCCESS);
   state.is_interrupt.store(signal == SIGINT);
   server->RequestShutdown();
 }
@@ -76,6 +78,8 @@ int Run(const Options& options, Logger& logger, SignalState& signals) {
   }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Listen(options, {.logger = &logger});
   if (!server.ok()) return Fail(logger, "cannot_listen", server.status(), kExitFailure);
+  signals.server.store(server->get());
+  const absl::Cleanup forget_server = [&signals] { signals.server.store(nullptr); };
   absl::StatusOr<ServedModel> model = LoadServedModel(options, logger);
   if (!model.ok()) {
     return Fail(logger,
@@ -86,7 +90,6 @@ int Run(const Options& options, Logger& logger, SignalState& signals) {
   if (const absl::Status status = (*server)->Serve(*std::move(model)); !status.ok()) {
     return Fail(logger, "cannot_serve", status, kExitFailure);
   }
-  signals.server.store(server->get());
   if (const absl::Status status = (*server)->Wait(); !status.ok()) {
     // The engine is dead or hangs: end the clients' calls and leave, a restart is the cure.
     (*server)->Abandon();
@@ -133,4 +136,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace parrot
 
-int main(int argc, char** argv) { return parrot::Main(argc, argv); }
+int main(int argc, char** argv) {
+  parrot::UseSleepingOpenMpThreads(argv);
+  return parrot::Main(argc, argv);
+}

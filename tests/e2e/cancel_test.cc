@@ -172,8 +172,10 @@ TEST(SlowReaderTest, DoesNotDelayItsNeighboursAndGetsEveryTokenInTheEnd) {
   v1::GenerateResponse response;
   ASSERT_TRUE(stream->Read(&response));
   // The engine finishes with it although nobody reads.
-  WaitUntil([&] { return server.frontend().load().num_generated_tokens >= 3000; });
-  EXPECT_EQ(server.frontend().load().num_blocks_used, 0);
+  WaitUntil([&] {
+    const EngineLoad load = server.frontend().load();
+    return load.num_generated_tokens >= 3000 && load.num_blocks_used == 0;
+  });
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(Generate(server.stub(), TextRequest("neighbour", 50)).status.ok());
   }
