@@ -35,7 +35,12 @@ say "starting parrot-server (gRPC 127.0.0.1:$grpc_port, HTTP 127.0.0.1:$http_por
 "$bin/parrot-server" --model "$model" --grpc-port "$grpc_port" --http-port "$http_port" \
   --admin-address "127.0.0.1:$admin_port" --lame-duck 0s >"$log" 2>&1 &
 server=$!
-"$bin/parrot-cli" health --target "127.0.0.1:$grpc_port" --wait 120s >/dev/null || {
+# --wait would go on waiting for a server that died at start, so both are watched.
+"$bin/parrot-cli" health --target "127.0.0.1:$grpc_port" --wait 120s >/dev/null &
+waiter=$!
+while kill -0 "$waiter" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 0.1; done
+kill -0 "$server" 2>/dev/null && wait "$waiter" || {
+  kill "$waiter" 2>/dev/null || true
   cat "$log" >&2
   die "the server did not become healthy"
 }
