@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "ATen/ops/empty.h"
-#include "ATen/ops/zeros_like.h"
+#include "ATen/ops/zeros.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
 #include "model/runtime/device.h"
@@ -227,12 +227,14 @@ absl::Status StepRunner::RoutingWeights(const RouteJob& job,
 absl::Status StepRunner::Route(const RouteJob& job, StepOutput* output, RouteDone* done) {
   SlotState* slot = slots_.Find(job.slot);
   if (slot == nullptr) return MalformedStep("routing for a slot that does not exist", job.slot);
-  const at::Tensor features = vision_cache_.Features(job.image);
-  if (!features.defined()) return MissingFeatures();
-  if (job.source == RoutingSource::kZeros) {
-    slot->visuals[job.image_idx] = at::zeros_like(features);
+  if (job.source == RoutingSource::kZeros) {  // needs no features: no EncodeJob comes with it
+    slot->visuals[job.image_idx] =
+        at::zeros({capacity_.image_tokens, model_.config().language.hidden_size},
+                  at::TensorOptions(backend_.device()).dtype(backend_.compute_dtype()));
     return absl::OkStatus();
   }
+  const at::Tensor features = vision_cache_.Features(job.image);
+  if (!features.defined()) return MissingFeatures();
   if (model_.moe() == nullptr) {
     slot->visuals[job.image_idx] = features;
     return absl::OkStatus();
