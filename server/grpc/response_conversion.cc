@@ -87,6 +87,7 @@ void FillDelta(DeltaEvent& event, v1::GenerateResponse& response) {
   delta->set_output_index(event.output_idx);
   delta->set_text(std::move(event.text));
   delta->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
+  FillRouting(event.routing, *delta->mutable_routing());
 }
 
 void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish) {
