@@ -99,6 +99,7 @@ void TestServer::Serve() {
   executor_ = executor.get();
   const absl::Status status = server_->Serve(GoldenModel(std::move(executor)));
   ASSERT_TRUE(status.ok()) << status;
+  ExpectIdle();  // the warm-up's slot is freed by a step of its own, after SERVING
 }
 
 std::string TestServer::address() const { return absl::StrCat("127.0.0.1:", server_->grpc_port()); }
