@@ -80,7 +80,7 @@ TEST(DrainTest, NewRequestsAreUnavailableAndRetryableWhileOldOnesFinish) {
   server.executor().SetPaused(true);
   Answer running;
   std::thread client([&] { running = Generate(server.stub(), TextRequest("hello")); });
-  while (!server.frontend().load().step_in_flight) std::this_thread::yield();
+  while (server.frontend().load().num_running == 0) std::this_thread::yield();
   std::thread shutdown([&] { EXPECT_TRUE(server.Shutdown()); });
   while (server.frontend().lifecycle().state() != ServerState::kDraining) {
     std::this_thread::yield();

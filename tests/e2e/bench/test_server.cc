@@ -122,7 +122,8 @@ void TestServer::ExpectIdle() {
   // The engine publishes what it has freed after it has reported the last event.
   const absl::Time limit = absl::Now() + kIdleTimeout;
   EngineLoad load = frontend().load();
-  while (load.num_blocks_used + load.num_running + load.num_waiting > 0 && absl::Now() < limit) {
+  while ((load.num_blocks_used + load.num_running + load.num_waiting > 0 || load.step_in_flight) &&
+         absl::Now() < limit) {
     std::this_thread::yield();
     load = frontend().load();
   }
