@@ -12,7 +12,8 @@
 
 namespace parrot {
 
-struct Options {
+// Grouped as on the help page, not by size.
+struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   // Model.
   std::string model;                            // folder of a checkpoint; required
   std::string tokenizer;                        // folder with tokenizer.json; empty: `model`
