@@ -95,7 +95,7 @@ OptionSpec TextOption(const Row& row, std::string Options::*member, const std::s
 
 OptionSpec ChoiceOption(const Row& row,
                         std::string Options::*member,
-                        std::vector<std::string> choices) {
+                        const std::vector<std::string>& choices) {
   OptionSpec spec = Base(row, absl::StrJoin(choices, "|"));
   spec.set = [=](const std::string& text, Options& options) {
     if (std::find(choices.begin(), choices.end(), text) == choices.end()) {

@@ -73,6 +73,7 @@ absl::StatusOr<RawArguments> ReadArguments(const std::vector<OptionSpec>& table,
       {"--print-config", CommandLineAction::kPrintConfig},
       {"--check-config", CommandLineAction::kCheckConfig}};
   std::vector<CLI::Option*> action_options;
+  action_options.reserve(actions.size());
   for (const auto& [names, action] : actions) action_options.push_back(app.add_flag(names));
 
   // CLI11 takes the arguments in reverse and reports errors by exceptions; none leaves here.
@@ -115,7 +116,7 @@ absl::Status Apply(const OptionSpec& spec,
                    const std::string& source,
                    const std::string& text,
                    Options& options) {
-  const absl::Status status = spec.set(text, options);
+  absl::Status status = spec.set(text, options);
   if (status.ok()) return status;
   std::string hint;
   if (absl::StartsWith(text, "tcp://")) {
