@@ -171,7 +171,7 @@ absl::Status PromptBuilder::CheckTotal(int64_t total) const {
 absl::Status PromptBuilder::AddText(std::string_view text) {
   // The tokenizer bounds the size of ids_, in which a slot counts one and later slots nothing.
   const int64_t not_in_ids = image_tokens_ - slots_added_;
-  const absl::Status status = tokenizer_.AppendEncoded(
+  absl::Status status = tokenizer_.AppendEncoded(
       text,
       {.parse_special = options_.parse_special, .max_tokens = options_.max_tokens - not_in_ids},
       &ids_);

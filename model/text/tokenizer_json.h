@@ -16,6 +16,7 @@
 
 namespace parrot {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): nlohmann::json's move does not throw
 struct TokenizerJson {
   std::vector<std::pair<std::string, int64_t>> vocab;       // model.vocab, in order of the file
   std::vector<std::pair<std::string, std::string>> merges;  // model.merges: left, right

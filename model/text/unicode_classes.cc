@@ -16,10 +16,10 @@ constexpr char32_t kFirstNfcSensitive = 0x300;
 
 constexpr std::array<CodePointClass, kAsciiEnd> MakeAsciiClasses() {
   std::array<CodePointClass, kAsciiEnd> classes{};
-  for (char c = 'a'; c <= 'z'; ++c) classes[static_cast<size_t>(c)] = CodePointClass::kLetter;
-  for (char c = 'A'; c <= 'Z'; ++c) classes[static_cast<size_t>(c)] = CodePointClass::kLetter;
-  for (char c = '0'; c <= '9'; ++c) classes[static_cast<size_t>(c)] = CodePointClass::kNumber;
-  for (char c = '\t'; c <= '\r'; ++c) classes[static_cast<size_t>(c)] = CodePointClass::kSpace;
+  for (char32_t c = U'a'; c <= U'z'; ++c) classes[c] = CodePointClass::kLetter;
+  for (char32_t c = U'A'; c <= U'Z'; ++c) classes[c] = CodePointClass::kLetter;
+  for (char32_t c = U'0'; c <= U'9'; ++c) classes[c] = CodePointClass::kNumber;
+  for (char32_t c = U'\t'; c <= U'\r'; ++c) classes[c] = CodePointClass::kSpace;
   classes[' '] = CodePointClass::kSpace;
   return classes;
 }
