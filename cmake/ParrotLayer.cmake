@@ -60,7 +60,7 @@ function(parrot_binary name)
 endfunction()
 
 # parrot_test(NAME SOURCES ... DEPS ... [LABELS fast|golden|e2e ...]): one gtest binary, registered
-# as one ctest test. Tests read committed data below PARROT_SOURCE_DIR (a compile definition).
+# as one ctest test. Tests find committed data through tests/golden_reader.
 # Label `fast` (the default) is for tests that together finish within a minute.
 function(parrot_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
@@ -71,7 +71,6 @@ function(parrot_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${deps} GTest::gmock GTest::gtest GTest::gtest_main
                                         parrot_options)
-  target_compile_definitions(${name} PRIVATE PARROT_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_LABELS)

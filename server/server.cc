@@ -19,6 +19,7 @@ namespace {
 
 constexpr absl::Duration kWarmUpTimeout = absl::Minutes(10);
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
+constexpr absl::Duration kKeyReloadInterval = absl::Seconds(1);
 // Of the time for shutdown, kept for closing the ports after the drain.
 constexpr absl::Duration kCloseReserve = absl::Seconds(1);
 
@@ -244,7 +245,7 @@ absl::Status Server::Serve(ServedModel model) {
   }
   generation_service_->SetFrontend(frontend_.get());
   if (control_service_ != nullptr) control_service_->SetFrontend(frontend_.get());
-  watcher_ = std::thread([this] { WatchEngine(); });
+  watcher_ = std::thread([this] { Watch(); });
   frontend_->lifecycle().Set(ServerState::kReady);
   frontend_->lifecycle().AddListener([this](ServerState state) {
     health_service_->SetReady(state == ServerState::kReady && !lame_duck_.load());
@@ -265,19 +266,39 @@ absl::Status Server::Serve(ServedModel model) {
 
 // The front end sees a dead engine when a request fails; this sees it without requests too, and
 // notices a step that never ends.
-void Server::WatchEngine() {
+absl::Status Server::EngineFailure() const {
+  const EngineLoad load = engine_->load();
+  if (!load.health.ok()) return load.health;
+  if (!load.step_in_flight || absl::Now() - load.oldest_step_start <= options_.step_timeout) {
+    return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat("a step runs for longer than ", FormatHumanDuration(options_.step_timeout)));
+}
+
+// Keys come and go without a restart. A file that is being written, or wrong, changes nothing.
+void Server::ReloadKeys() {
+  const absl::Status status = authenticator_->Reload();
+  if (status == last_key_reload_) return;
+  last_key_reload_ = status;
+  if (status.ok()) {
+    logger_.Info("api_keys_reloaded", {{"api_keys", authenticator_->num_keys()}});
+  } else {
+    logger_.Warning("api_keys_not_reloaded", {{"cause", std::string(status.message())}});
+  }
+}
+
+void Server::Watch() {
+  absl::Time next_key_reload = absl::Now() + kKeyReloadInterval;
   absl::MutexLock lock(&mutex_);
   while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_watching_), kWatchInterval)) {
     mutex_.Unlock();
-    const EngineLoad load = engine_->load();
-    const bool is_hung =
-        load.step_in_flight && absl::Now() - load.oldest_step_start > options_.step_timeout;
-    absl::Status failure = load.health;
-    if (failure.ok() && is_hung) {
-      failure = absl::DeadlineExceededError(
-          absl::StrCat("a step runs for longer than ", FormatHumanDuration(options_.step_timeout)));
-    }
+    absl::Status failure = EngineFailure();
     if (!failure.ok()) frontend_->lifecycle().Set(ServerState::kFailed);
+    if (absl::Now() >= next_key_reload) {
+      ReloadKeys();
+      next_key_reload = absl::Now() + kKeyReloadInterval;
+    }
     mutex_.Lock();
     if (!failure.ok()) {
       failure_ = std::move(failure);

@@ -95,7 +95,9 @@ class Server {
   absl::Status BuildEngine();
   EngineOptions MakeEngineOptions() const;
   FrontendOptions MakeFrontendOptions() const;
-  void WatchEngine();
+  void Watch();
+  absl::Status EngineFailure() const;
+  void ReloadKeys();
   void ClosePorts(absl::Time deadline);
   void StopThreads();
   int32_t max_queue_size() const;
@@ -123,6 +125,7 @@ class Server {
   bool stop_watching_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   bool is_shut_down_ = false;  // of the thread that calls Shutdown
+  absl::Status last_key_reload_;  // of the watcher
   std::thread watcher_;
 };
 

@@ -27,6 +27,13 @@ absl::Status DecodeTimeError(const ImageLimits& limits);
 // RESOURCE_EXHAUSTED: the codec could not allocate.
 absl::Status DecodeMemoryError();
 
+// Why a codec that reports through callbacks gave up.
+enum class CodecFailure { kNone, kCorrupt, kTruncated, kTime, kMemory };
+// `format`: "JPEG", "PNG". A codec that failed without a reason met corrupt data.
+absl::Status CodecFailureError(CodecFailure failure,
+                               std::string_view format,
+                               const ImageLimits& limits);
+
 absl::Status DecodeJpeg(std::string_view bytes, const ImageLimits& limits, RgbImage* out);
 absl::Status DecodePng(std::string_view bytes, const ImageLimits& limits, RgbImage* out);
 absl::Status DecodeWebp(std::string_view bytes, const ImageLimits& limits, RgbImage* out);

@@ -45,6 +45,23 @@ absl::Status DecodeMemoryError() {
                      {.reason = kImageMemory});
 }
 
+absl::Status CodecFailureError(CodecFailure failure,
+                               std::string_view format,
+                               const ImageLimits& limits) {
+  switch (failure) {
+    case CodecFailure::kTruncated:
+      return ImageError(kImageTruncated, "truncated " + std::string(format));
+    case CodecFailure::kTime:
+      return DecodeTimeError(limits);
+    case CodecFailure::kMemory:
+      return DecodeMemoryError();
+    case CodecFailure::kNone:
+    case CodecFailure::kCorrupt:
+      break;
+  }
+  return ImageError(kImageCorrupt, "corrupt " + std::string(format) + " data");
+}
+
 }  // namespace internal
 
 namespace {

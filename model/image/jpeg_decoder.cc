@@ -19,8 +19,6 @@ constexpr int kMaxRowsPerRead = 8;
 // narrow rows do.
 constexpr int kProgressStride = 8;
 
-enum class Failure { kNone, kCorrupt, kTruncated, kTime, kMemory };
-
 // What the C callbacks share. The structs of libjpeg come first in theirs, so that a pointer to one
 // is a pointer to the other.
 struct JpegSession {
@@ -29,19 +27,21 @@ struct JpegSession {
   jpeg_progress_mgr progress = {};
   const CpuBudget* budget = nullptr;
   int calls_until_check = 0;
-  Failure failure = Failure::kNone;
+  CodecFailure failure = CodecFailure::kNone;
   jmp_buf on_failure;
 };
 
 // Every frame between this and the setjmp is C or holds no object with a destructor.
-[[noreturn]] void Fail(j_common_ptr common, Failure failure) {
+[[noreturn]] void Fail(j_common_ptr common, CodecFailure failure) {
   auto* session = static_cast<JpegSession*>(common->client_data);
   session->failure = failure;
   longjmp(session->on_failure, 1);
 }
 
 void OnError(j_common_ptr common) {
-  Fail(common, common->err->msg_code == JERR_OUT_OF_MEMORY ? Failure::kMemory : Failure::kCorrupt);
+  Fail(
+      common,
+      common->err->msg_code == JERR_OUT_OF_MEMORY ? CodecFailure::kMemory : CodecFailure::kCorrupt);
 }
 
 // Negative levels are warnings about damaged data, which libjpeg would paint over.
@@ -49,7 +49,8 @@ void OnMessage(j_common_ptr common, int level) {
   if (level >= 0) return;
   const int code = common->err->msg_code;
   Fail(common,
-       code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER ? Failure::kTruncated : Failure::kCorrupt);
+       code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER ? CodecFailure::kTruncated
+                                                        : CodecFailure::kCorrupt);
 }
 
 void DiscardMessage(j_common_ptr) {}
@@ -58,7 +59,7 @@ void OnProgress(j_common_ptr common) {
   auto* session = static_cast<JpegSession*>(common->client_data);
   if (session->calls_until_check-- > 0) return;
   session->calls_until_check = kProgressStride;
-  if (session->budget->IsSpent()) Fail(common, Failure::kTime);
+  if (session->budget->IsSpent()) Fail(common, CodecFailure::kTime);
 }
 
 // Frees libjpeg's pools on every path; constructed before, and destroyed after, any setjmp.
@@ -149,21 +150,6 @@ bool ReadCmykRows(JpegSession& session, uint8_t* cmyk_row, uint8_t* pixels) {
   return true;
 }
 
-absl::Status ToStatus(Failure failure, const ImageLimits& limits) {
-  switch (failure) {
-    case Failure::kTruncated:
-      return ImageError(kImageTruncated, "truncated JPEG");
-    case Failure::kTime:
-      return DecodeTimeError(limits);
-    case Failure::kMemory:
-      return DecodeMemoryError();
-    case Failure::kNone:
-    case Failure::kCorrupt:
-      break;
-  }
-  return ImageError(kImageCorrupt, "corrupt JPEG data");
-}
-
 }  // namespace
 
 absl::Status DecodeJpeg(std::string_view bytes, const ImageLimits& limits, RgbImage* out) {
@@ -171,7 +157,8 @@ absl::Status DecodeJpeg(std::string_view bytes, const ImageLimits& limits, RgbIm
   SessionOwner owner(&budget);
   JpegSession& session = owner.session();
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
-  if (!ReadHeader(session, data, bytes.size())) return ToStatus(session.failure, limits);
+  if (!ReadHeader(session, data, bytes.size()))
+    return CodecFailureError(session.failure, "JPEG", limits);
   const jpeg_decompress_struct& header = session.decoder;
   const int components = header.num_components;
   if (components != 1 && components != 3 && components != 4) {
@@ -188,7 +175,7 @@ absl::Status DecodeJpeg(std::string_view bytes, const ImageLimits& limits, RgbIm
   } else {
     if (ReadRgbRows(session, out->pixels.get())) return absl::OkStatus();
   }
-  return ToStatus(session.failure, limits);
+  return CodecFailureError(session.failure, "JPEG", limits);
 }
 
 }  // namespace parrot::internal

@@ -16,21 +16,19 @@ namespace {
 constexpr int kRowsPerClockCheck = 32;
 constexpr int kAdam7Passes = 7;
 
-enum class Failure { kNone, kCorrupt, kTruncated, kTime, kMemory };
-
 struct PngSession {
   png_structp decoder = nullptr;
   png_infop info = nullptr;
   std::string_view unread;
-  Failure failure = Failure::kNone;
+  CodecFailure failure = CodecFailure::kNone;
 };
 
 // Every frame between these and the setjmp is C or holds no object with a destructor.
 [[noreturn]] void OnError(png_structp decoder, png_const_charp message) {
   auto* session = static_cast<PngSession*>(png_get_error_ptr(decoder));
-  if (session->failure == Failure::kNone) {
+  if (session->failure == CodecFailure::kNone) {
     const bool is_memory = std::strstr(message, "emory") != nullptr;  // "Out of memory" and kin
-    session->failure = is_memory ? Failure::kMemory : Failure::kCorrupt;
+    session->failure = is_memory ? CodecFailure::kMemory : CodecFailure::kCorrupt;
   }
   png_longjmp(decoder, 1);
 }
@@ -41,7 +39,7 @@ void OnWarning(png_structp, png_const_charp) {}
 void Read(png_structp decoder, png_bytep out, size_t size) {
   auto* session = static_cast<PngSession*>(png_get_io_ptr(decoder));
   if (session->unread.size() < size) {
-    session->failure = Failure::kTruncated;
+    session->failure = CodecFailure::kTruncated;
     png_error(decoder, "");
   }
   std::memcpy(out, session->unread.data(), size);
@@ -214,7 +212,7 @@ bool ReadRows(PngSession& session,
       if (rows_until_check-- == 0) {
         rows_until_check = kRowsPerClockCheck;
         if (budget.IsSpent()) {
-          session.failure = Failure::kTime;
+          session.failure = CodecFailure::kTime;
           return false;
         }
       }
@@ -227,21 +225,6 @@ bool ReadRows(PngSession& session,
   return true;
 }
 
-absl::Status ToStatus(Failure failure, const ImageLimits& limits) {
-  switch (failure) {
-    case Failure::kTruncated:
-      return ImageError(kImageTruncated, "truncated PNG");
-    case Failure::kTime:
-      return DecodeTimeError(limits);
-    case Failure::kMemory:
-      return DecodeMemoryError();
-    case Failure::kNone:
-    case Failure::kCorrupt:
-      break;
-  }
-  return ImageError(kImageCorrupt, "corrupt PNG data");
-}
-
 }  // namespace
 
 absl::Status DecodePng(std::string_view bytes, const ImageLimits& limits, RgbImage* out) {
@@ -250,7 +233,7 @@ absl::Status DecodePng(std::string_view bytes, const ImageLimits& limits, RgbIma
   PngSession& session = owner.session();
   if (session.info == nullptr) return DecodeMemoryError();
   Header header;
-  if (!ReadHeader(session, &header)) return ToStatus(session.failure, limits);
+  if (!ReadHeader(session, &header)) return CodecFailureError(session.failure, "PNG", limits);
   if (header.width != static_cast<png_uint_32>(out->width) ||
       header.height != static_cast<png_uint_32>(out->height)) {
     return ImageError(kImageCorrupt, "corrupt PNG header");
@@ -261,7 +244,7 @@ absl::Status DecodePng(std::string_view bytes, const ImageLimits& limits, RgbIma
   }
   const auto row = std::make_unique_for_overwrite<uint8_t[]>(header.row_bytes);
   if (!ReadRows(session, header, format, budget, row.get(), out->pixels.get())) {
-    return ToStatus(session.failure, limits);
+    return CodecFailureError(session.failure, "PNG", limits);
   }
   return absl::OkStatus();
 }

@@ -345,7 +345,7 @@ void AddSecurityOptions(std::vector<OptionSpec>& table) {
   const std::string group = "Security";
   const auto add = [&table](OptionSpec spec) { table.push_back(std::move(spec)); };
   add(TextOption(
-      {"api-key-file", group, "File of API keys; clients then send 'authorization: Bearer KEY'."},
+      {"api-key-file", group, "File of API keys, re-read every second; clients send 'authorization: Bearer KEY'."},
       &Options::api_key_file,
       "FILE"));
   add(TextOption({"ssl-certfile", group, "Certificate chain of the gRPC port, PEM; empty: no TLS."},

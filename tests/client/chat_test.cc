@@ -7,6 +7,7 @@
 #include "fake_parrot_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const char kPicture[] = PARROT_SOURCE_DIR "/tests/golden/images/files/rgb_1x1.png";
+const std::string kPicture = GoldenPath("images/files/rgb_1x1.png");
 
 class ChatTest : public testing::Test {
  protected:

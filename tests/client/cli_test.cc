@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "self_signed_certificate.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -25,7 +26,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
 
-const char kImages[] = PARROT_SOURCE_DIR "/tests/golden/images/files/";
+const std::string kImages = GoldenPath("images/files/");
 
 std::vector<std::string> Command(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), PARROT_CLI);
@@ -116,9 +117,9 @@ TEST_F(CliTest, FlagsReachTheRequest) {
                                   "--prompt",
                                   "Q?",
                                   "--image",
-                                  std::string(kImages) + "rgb_1x1.png",
+                                  kImages + "rgb_1x1.png",
                                   "--image",
-                                  std::string(kImages) + "webp_1x1.webp",
+                                  kImages + "webp_1x1.webp",
                                   "--system",
                                   "Be brief.",
                                   "--prefix",
@@ -153,10 +154,8 @@ TEST_F(CliTest, FlagsReachTheRequest) {
   EXPECT_EQ(request.messages(0).role(), v1::ROLE_SYSTEM);
   EXPECT_EQ(request.messages(0).parts(0).text(), "Be brief.");
   ASSERT_EQ(request.messages(1).parts_size(), 3);
-  EXPECT_EQ(request.messages(1).parts(0).image().data(),
-            ReadFile(std::string(kImages) + "rgb_1x1.png"));
-  EXPECT_EQ(request.messages(1).parts(1).image().data(),
-            ReadFile(std::string(kImages) + "webp_1x1.webp"));
+  EXPECT_EQ(request.messages(1).parts(0).image().data(), ReadFile(kImages + "rgb_1x1.png"));
+  EXPECT_EQ(request.messages(1).parts(1).image().data(), ReadFile(kImages + "webp_1x1.webp"));
   EXPECT_EQ(request.messages(1).parts(2).text(), "Q?");
   EXPECT_EQ(request.generation_prefix(), "It is");
   EXPECT_EQ(request.image_placement(), v1::IMAGE_PLACEMENT_LITERAL);

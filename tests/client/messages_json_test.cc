@@ -11,13 +11,14 @@
 #include "client/messages/bounded_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
 
 using ::testing::HasSubstr;
 
-const char kImages[] = PARROT_SOURCE_DIR "/tests/golden/images/files";
+const std::string kImages = GoldenPath("images/files");
 
 std::string MessageOf(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -178,7 +179,7 @@ TEST(MessagesJson, ImagesOverTheLimitAreRefusedWithBothNumbers) {
 }
 
 TEST(BoundedFile, ReadsUpToTheLimitAndNoFurther) {
-  const std::string path = std::string(kImages) + "/rgb_1x1.png";
+  const std::string path = kImages + "/rgb_1x1.png";
   const auto size = static_cast<int64_t>(std::filesystem::file_size(path));
   const auto whole = ReadBoundedFile(path, size);
   ASSERT_TRUE(whole.ok()) << whole.status();

@@ -30,12 +30,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kRowsFile[] = PARROT_SOURCE_DIR "/tests/e2e/data/bad_inputs.jsonl";
 constexpr int kMinRows = 130;
 constexpr char kUserText[] = "xyzzy";  // in every request's text; must be in no message
 
 std::vector<json> ReadRows() {
-  std::ifstream file(kRowsFile);
+  std::ifstream file(SourcePath("tests/e2e/data/bad_inputs.jsonl"));
   std::vector<json> rows;
   for (std::string line; std::getline(file, line);) rows.push_back(json::parse(line));
   return rows;

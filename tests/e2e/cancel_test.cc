@@ -1,6 +1,5 @@
 // Clients that leave or do not read. States are asserted, not times: blocks, requests, slots,
 // steps.
-#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -8,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -19,15 +17,6 @@ namespace parrot {
 namespace {
 
 using grpc::StatusCode;
-
-// Polls a state of the server.
-void WaitUntil(const std::function<bool()>& condition) {
-  const absl::Time limit = absl::Now() + absl::Minutes(1);
-  while (!condition()) {
-    ASSERT_LT(absl::Now(), limit) << "the server never got there";
-    std::this_thread::yield();
-  }
-}
 
 TEST(CancelTest, WhileItWaitsInTheQueue) {
   TestServerConfig config;

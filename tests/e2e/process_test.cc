@@ -11,6 +11,7 @@
 #include "child_process.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -18,7 +19,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::string kModel = PARROT_SOURCE_DIR "/tests/golden/checkpoints/nano-gqa";
+const std::string kModel = GoldenPath("checkpoints/nano-gqa");
 
 std::vector<std::string> WithFreePorts(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(),

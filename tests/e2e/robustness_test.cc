@@ -385,6 +385,16 @@ TEST_F(ApiKeyTest, AllElseGetsOneConstantAnswerBeforeItsBytesAreLookedAt) {
   server_->ExpectIdle();
 }
 
+TEST_F(ApiKeyTest, KeysChangeWhileTheServerRunsAndABadFileChangesNothing) {
+  const std::string good = TextRequest("hello").SerializeAsString();
+  std::ofstream(file_) << "not a key\n";
+  WaitUntil([&] { return server_->log().Contains("api_keys_not_reloaded"); });
+  EXPECT_TRUE(CallWith("Bearer secret-1", good).ok());
+  std::ofstream(file_) << "bob:secret-3\n";
+  WaitUntil([&] { return CallWith("Bearer secret-3", good).ok(); });
+  EXPECT_EQ(CallWith("Bearer secret-1", good).error_code(), StatusCode::UNAUTHENTICATED);
+}
+
 TEST_F(ApiKeyTest, ProbesNeedNoKey) { EXPECT_EQ(Check(*server_, "readiness"), Health::SERVING); }
 
 TEST(TenantTest, TheHeaderIsReadOnlyIfItIsTrusted) {

@@ -1,6 +1,6 @@
 // Reads the committed golden data (tests/golden): one JSON object per line, plain or xz-compressed,
-// and whole files. For tests only. A file that is missing, empty or damaged ends the test program
-// with a message: a golden test must never pass on no data.
+// and whole files. For tests only. A file that is missing, damaged or without lines ends the test
+// program with a message: a golden test must never pass on no data.
 //
 //   for (const nlohmann::json& c : ReadJsonLines("tokenizer/cases.jsonl.xz")) { ... }
 #ifndef PARROT_TESTS_GOLDEN_READER_GOLDEN_READER_H_
@@ -12,6 +12,9 @@
 #include <vector>
 
 namespace parrot {
+
+// Absolute path of a file or folder of the repository.
+std::string SourcePath(std::string_view relative_path);
 
 // Absolute path of a file or folder below tests/golden; "" gives tests/golden itself.
 std::string GoldenPath(std::string_view relative_path);

@@ -1,8 +1,10 @@
 #include "tests/e2e/bench/calls.h"
 
 #include <memory>
+#include <thread>
 
 #include "absl/time/clock.h"
+#include "base/check.h"
 #include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
@@ -35,6 +37,14 @@ v1::GenerateRequest ImageRequest(const std::string& text, int32_t max_tokens) {
 }
 
 std::string GoldenImage() { return ReadGoldenFile("images/files/rgb_47x31.png"); }
+
+void WaitUntil(const std::function<bool()>& condition) {
+  const absl::Time limit = absl::Now() + absl::Minutes(1);
+  while (!condition()) {
+    PARROT_CHECK(absl::Now() < limit) << "the server never got there";
+    std::this_thread::yield();
+  }
+}
 
 void SetDeadline(grpc::ClientContext& context, absl::Duration timeout) {
   context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));

@@ -2,6 +2,7 @@
 #ifndef PARROT_TESTS_E2E_BENCH_CALLS_H_
 #define PARROT_TESTS_E2E_BENCH_CALLS_H_
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -36,6 +37,8 @@ struct Answer {
 Answer Generate(v1::ParrotService::Stub& stub,
                 const v1::GenerateRequest& request,
                 grpc::ClientContext* context = nullptr);
+// Polls until the condition holds; ends the test program when it does not within a minute.
+void WaitUntil(const std::function<bool()>& condition);
 void SetDeadline(grpc::ClientContext& context, absl::Duration timeout = absl::Minutes(1));
 
 // The google.rpc details of a status, each at most once.

@@ -10,12 +10,13 @@
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "model/weights/checkpoint.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/server/http_client/http_client.h"
 
 namespace parrot {
 namespace {
 
-constexpr char kCheckpoint[] = PARROT_SOURCE_DIR "/tests/golden/checkpoints/nano-gqa";
+const std::string kCheckpoint = GoldenPath("checkpoints/nano-gqa");
 constexpr absl::Duration kIdleTimeout = absl::Seconds(60);
 
 FakeExecutorOptions ExecutorOptions(const TestServerConfig& config, const ModelConfig& model) {

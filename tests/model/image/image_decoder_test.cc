@@ -12,6 +12,7 @@
 #include "base/error_status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/model/image/image_test_support.h"
 
 namespace parrot {
@@ -75,15 +76,14 @@ const std::map<std::string, std::string>& ExpectedReasons() {
 }
 
 TEST(BadImagesTest, EveryFileIsRefusedForItsReasonOrDecodesToPillowsPixels) {
-  const std::vector<nlohmann::json> entries =
-      testing::ReadGoldenLines("bad_images/bad_images.jsonl");
+  const std::vector<nlohmann::json> entries = ReadJsonLines("bad_images/bad_images.jsonl");
   ASSERT_EQ(entries.size(), 31u);
   int num_accepted = 0;
   for (const nlohmann::json& entry : entries) {
     const std::string path = entry.at("file");
     SCOPED_TRACE(path);
     const std::string& reason = ExpectedReasons().at(path.substr(path.rfind('/') + 1));
-    const absl::StatusOr<DecodedImage> image = DecodeImage(testing::ReadGolden(path), "", {});
+    const absl::StatusOr<DecodedImage> image = DecodeImage(ReadGoldenFile(path), "", {});
     if (reason.empty()) {
       ASSERT_TRUE(image.ok()) << image.status();
       EXPECT_FALSE(entry.at("pil_raises").get<bool>());
@@ -201,7 +201,7 @@ TEST(ExifOrientationTest, TurnsTheGoldenJpegs) {
   for (int orientation = 1; orientation <= 8; ++orientation) {
     const std::string file = "images/files/jpeg_exif" + std::to_string(orientation) + "_60x40.jpg";
     const absl::StatusOr<DecodedImage> image =
-        DecodeImage(testing::ReadGolden(file), "", {.apply_exif_orientation = true});
+        DecodeImage(ReadGoldenFile(file), "", {.apply_exif_orientation = true});
     ASSERT_TRUE(image.ok()) << image.status();
     EXPECT_EQ(image->info.orientation, orientation);
     EXPECT_EQ(image->rgb.width, orientation >= 5 ? 40 : 60);

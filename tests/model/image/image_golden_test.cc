@@ -10,13 +10,12 @@
 #include "model/image/clip_image_processor.h"
 #include "model/image/image_decoder.h"
 #include "model/image/png_encoder.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/model/image/image_test_support.h"
 
 namespace parrot {
 namespace {
 
-using testing::ReadGolden;
-using testing::ReadGoldenLines;
 using testing::TestImage;
 
 constexpr int kNumImages = 63;
@@ -28,7 +27,7 @@ const nlohmann::json& Expected(const nlohmann::json& entry, const std::string& k
 }
 
 TestImage DecodeGolden(const nlohmann::json& entry) {
-  const std::string bytes = ReadGolden(entry.at("file").get<std::string>());
+  const std::string bytes = ReadGoldenFile(entry.at("file").get<std::string>());
   const std::string format = entry.at("pil_format");
   if (format == "GIF") return testing::ReadGif(bytes);
   if (format == "BMP") return testing::ReadBmp(bytes);
@@ -42,7 +41,7 @@ TestImage DecodeGolden(const nlohmann::json& entry) {
 class ImageGoldenTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    entries_ = ReadGoldenLines("images/images.jsonl");
+    entries_ = ReadJsonLines("images/images.jsonl");
     ASSERT_EQ(entries_.size(), kNumImages);
   }
   std::vector<nlohmann::json> entries_;
@@ -107,7 +106,7 @@ TEST_F(ImageGoldenTest, PreprocessGivesTheSamePixelsAsItsStages) {
   for (const nlohmann::json& entry : entries_) {
     SCOPED_TRACE(entry.at("file").get<std::string>());
     const ClipImageProcessor processor(ImageProcessorConfig(), 336, {});
-    const std::string bytes = ReadGolden(entry.at("file").get<std::string>());
+    const std::string bytes = ReadGoldenFile(entry.at("file").get<std::string>());
     const absl::StatusOr<PreprocessedImage> image = processor.Preprocess(bytes, "", "salt");
     const std::string format = entry.at("pil_format");
     if (format == "GIF" || format == "BMP") {
@@ -127,7 +126,7 @@ TEST_F(ImageGoldenTest, PreprocessGivesTheSamePixelsAsItsStages) {
 
 // The PNG that parrot-inspect writes reads back as the same pixels.
 TEST_F(ImageGoldenTest, EncodedPngDecodesToTheSamePixels) {
-  const std::string bytes = ReadGolden("images/resized_336/jpeg_420_q90_480x320.jpg.png");
+  const std::string bytes = ReadGoldenFile("images/resized_336/jpeg_420_q90_480x320.jpg.png");
   const absl::StatusOr<DecodedImage> image = DecodeImage(bytes, "image/png", {});
   ASSERT_TRUE(image.ok()) << image.status();
   const absl::StatusOr<std::string> encoded = EncodePng(testing::View(image->rgb));

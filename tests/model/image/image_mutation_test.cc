@@ -12,6 +12,7 @@
 #include "base/error_status.h"
 #include "gtest/gtest.h"
 #include "model/image/clip_image_processor.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/model/image/image_test_support.h"
 
 namespace parrot {
@@ -82,10 +83,10 @@ TEST(ImageMutationTest, EveryMutantIsAnsweredWithAStatus) {
                                          kImageDecodeTime,
                                          kImageMemory};
   std::vector<std::string> seeds;
-  for (const nlohmann::json& entry : testing::ReadGoldenLines("images/images.jsonl")) {
+  for (const nlohmann::json& entry : ReadJsonLines("images/images.jsonl")) {
     // Small files: time goes into variety.
     if (entry.at("bytes").get<int>() > 12'000) continue;
-    seeds.push_back(testing::ReadGolden(entry.at("file").get<std::string>()));
+    seeds.push_back(ReadGoldenFile(entry.at("file").get<std::string>()));
   }
   ASSERT_GE(seeds.size(), 30u);
   const ClipImageProcessor processor(ImageProcessorConfig(), 32, {.apply_exif_orientation = true});

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/image/image_decoder.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/model/image/image_test_support.h"
 
 namespace parrot {
@@ -126,7 +127,7 @@ std::vector<Refusal> MimeRows() {
       {"webp_as_jpeg", SmallWebp(), "image/jpeg", kImageMimeMismatch, "bytes are image/webp"},
       {"other_type", SmallPng(), "secret/text", kImageMimeMismatch, "declared as another type"},
       {"jpeg_named_png",
-       testing::ReadGolden("bad_images/files/jpeg_named.png"),
+       ReadGoldenFile("bad_images/files/jpeg_named.png"),
        "image/png",
        kImageMimeMismatch,
        "bytes are image/jpeg"},
@@ -210,7 +211,7 @@ std::vector<Refusal> CostRows() {
        kImageTooComplex,
        "too many scans: 65, limit 64"},
       {"scan_bomb",
-       testing::ReadGolden("bad_images/files/scan_bomb_2048.jpg"),
+       ReadGoldenFile("bad_images/files/scan_bomb_2048.jpg"),
        "",
        kImageTooComplex,
        "too many scans"},
@@ -439,7 +440,7 @@ std::vector<Acceptance> Acceptances() {
       {"jpeg_alias", SmallJpeg(), "image/jpg"},
       {"type_in_capitals_with_parameter", SmallPng(), " IMAGE/PNG ; q=1"},
       {"webp_with_its_type", SmallWebp(), "image/webp"},
-      {"jpeg_named_png", testing::ReadGolden("bad_images/files/jpeg_named.png"), ""},
+      {"jpeg_named_png", ReadGoldenFile("bad_images/files/jpeg_named.png"), ""},
       {"scans_64", testing::MakeJpeg(noise.view(), {.num_scans = 64}), ""},
       {"markers_1000",
        testing::InsertAfterSoi(SmallJpeg(), Repeated(JpegSegment(0xfe, "note"), 990)),

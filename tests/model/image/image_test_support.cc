@@ -10,10 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <random>
-#include <sstream>
 #include <utility>
 
 #include "base/hash.h"
@@ -84,22 +82,6 @@ std::vector<uint8_t> GifLzw(const std::string& data, int min_code_bits, size_t n
 }
 
 }  // namespace
-
-std::string ReadGolden(std::string_view path) {
-  std::ifstream file(std::string(PARROT_SOURCE_DIR "/tests/golden/") + std::string(path),
-                     std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-std::vector<nlohmann::json> ReadGoldenLines(std::string_view path) {
-  std::istringstream lines(ReadGolden(path));
-  std::vector<nlohmann::json> objects;
-  for (std::string line; std::getline(lines, line);) {
-    objects.push_back(nlohmann::json::parse(line));
-  }
-  return objects;
-}
 
 TestImage RandomImage(int32_t width, int32_t height, uint32_t seed) {
   std::mt19937 random(seed);

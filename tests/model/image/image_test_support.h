@@ -1,5 +1,5 @@
-// What the tests of model/image share: golden data, and writers of images that are valid, or broken
-// in one chosen way.
+// What the tests of model/image share: writers of images that are valid, or broken in one chosen
+// way.
 #ifndef PARROT_TESTS_MODEL_IMAGE_IMAGE_TEST_SUPPORT_H_
 #define PARROT_TESTS_MODEL_IMAGE_IMAGE_TEST_SUPPORT_H_
 
@@ -13,11 +13,6 @@
 #include "model/image/pillow_resample.h"
 
 namespace parrot::testing {
-
-// Of a file below tests/golden. Fails the test and returns "" when it cannot be read.
-std::string ReadGolden(std::string_view path);
-// One JSON object per line.
-std::vector<nlohmann::json> ReadGoldenLines(std::string_view path);
 
 // Owns pixels for an RgbView.
 struct TestImage {

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "model/weights/checkpoint.h"
 #include "model/weights/dummy_weights.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -39,7 +40,7 @@ TempDir::TempDir() {
 TempDir::~TempDir() { std::filesystem::remove_all(path_); }
 
 std::string GoldenCheckpoint(std::string_view name) {
-  return std::string(PARROT_SOURCE_DIR "/tests/golden/checkpoints/").append(name);
+  return GoldenPath(std::string("checkpoints/").append(name));
 }
 
 std::string ReadBytes(const std::string& path) {

@@ -1,13 +1,13 @@
 #include "tests/server/frontend/frontend_bench.h"
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <utility>
 #include <variant>
 
 #include "base/check.h"
 #include "model/weights/checkpoint.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -203,7 +203,7 @@ void ScriptedEngine::Finish(RequestKey key, FinishReason reason, absl::Status st
 
 const NanoModel& NanoModel::Get() {
   static const NanoModel model = [] {
-    const std::string dir = std::string(PARROT_SOURCE_DIR) + "/tests/golden/checkpoints/nano-gqa";
+    const std::string dir = GoldenPath("checkpoints/nano-gqa");
     NanoModel made;
     absl::StatusOr<ModelConfig> config = LoadModelConfig(dir);
     PARROT_CHECK(config.ok()) << config.status().ToString();
@@ -270,12 +270,6 @@ GenerateSpec ImageRequest(std::string image, std::string_view text) {
   return spec;
 }
 
-std::string ReadGolden(const std::string& path) {
-  std::ifstream file(std::string(PARROT_SOURCE_DIR) + "/tests/golden/" + path, std::ios::binary);
-  PARROT_CHECK(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-std::string SmallJpeg() { return ReadGolden("images/files/jpeg_17x3.jpg"); }
+std::string SmallJpeg() { return ReadGoldenFile("images/files/jpeg_17x3.jpg"); }
 
 }  // namespace parrot

@@ -125,8 +125,6 @@ class FrontendBench {
 GenerateSpec TextRequest(std::string_view text = "Hello");
 // One user message with a picture and a text.
 GenerateSpec ImageRequest(std::string image, std::string_view text = "What is it?");
-// A file below tests/golden.
-std::string ReadGolden(const std::string& path);
 // A small JPEG of the golden set.
 std::string SmallJpeg();
 

@@ -6,7 +6,6 @@
 #include <new>
 #include <optional>
 #include <set>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -23,6 +22,7 @@
 #include "model/text/utf8.h"
 #include "nlohmann/json.hpp"
 #include "tests/fakes/fake_clock.h"
+#include "tests/golden_reader/golden_reader.h"
 #include "tests/server/frontend/frontend_bench.h"
 
 namespace parrot {
@@ -130,11 +130,9 @@ TEST(FrontendTest, PromptsAreTheGoldenOnes) {
   FrontendOptions options = NanoOptions();
   options.limits.max_images = 2;
   FrontendBench bench(options);
-  std::istringstream lines(ReadGolden("prompts.jsonl"));
   int num_cases = 0;
   int num_different_by_design = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const nlohmann::json prompt = nlohmann::json::parse(line);
+  for (const nlohmann::json& prompt : ReadJsonLines("prompts.jsonl")) {
     if (prompt["checkpoint"] != "nano-gqa") continue;
     const std::string kind = prompt["kind"];
     // Control tokens in user text: the reference parses them, the API never does.
@@ -154,7 +152,8 @@ TEST(FrontendTest, PromptsAreTheGoldenOnes) {
           target.parts.emplace_back(TextSpec{part["text"].get<std::string>()});
         } else {
           target.parts.emplace_back(
-              ImageSpec{.source = ImageSpec::Source::kBytes, .data = ReadGolden(part["image"])});
+              ImageSpec{.source = ImageSpec::Source::kBytes,
+                        .data = ReadGoldenFile(part["image"].get<std::string>())});
         }
       }
     }
@@ -290,14 +289,13 @@ TEST(FrontendTest, RouteYieldsWeightsWithoutText) {
 // What the processor refuses, the stream refuses alike, with the part's path, and nothing is left.
 TEST(FrontendTest, EveryBadImageIsRefusedWithItsPart) {
   FrontendBench bench;
-  std::istringstream lines(ReadGolden("bad_images/bad_images.jsonl"));
   int num_cases = 0;
   int num_refused = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const std::string file = nlohmann::json::parse(line)["file"];
+  for (const nlohmann::json& bad_image : ReadJsonLines("bad_images/bad_images.jsonl")) {
+    const std::string file = bad_image["file"];
     SCOPED_TRACE(file);
     ++num_cases;
-    const std::string bytes = ReadGolden(file);
+    const std::string bytes = ReadGoldenFile(file);
     const absl::Status expected =
         NanoModel::Get().image_processor->Preprocess(bytes, "", "").status();
     if (expected.ok()) continue;

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/options/option_table.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(OptionsTextTest, TheConfigurationPageIsUpToDate) {
-  std::ifstream file(PARROT_SOURCE_DIR "/docs/configuration.md");
+  std::ifstream file(SourcePath("docs/configuration.md"));
   const std::string page((std::istreambuf_iterator<char>(file)), {});
   EXPECT_TRUE(page == ConfigurationPage())
       << "run: parrot-server --help-markdown > docs/configuration.md";
