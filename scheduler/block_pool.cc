@@ -7,19 +7,37 @@ namespace parrot {
 
 BlockPool::BlockPool(int32_t num_blocks) {
   PARROT_CHECK(num_blocks >= 0) << num_blocks;
-  ref_counts_.assign(num_blocks, 0);
+  blocks_.resize(num_blocks);
   free_.reserve(num_blocks);
   for (BlockId block = num_blocks - 1; block >= 0; --block) free_.push_back(block);
 }
 
-bool BlockPool::Allocate(int32_t count, std::vector<BlockId>* blocks) {
+const BlockPool::Block& BlockPool::Get(BlockId block) const {
+  PARROT_CHECK(block >= 0 && block < num_blocks()) << "block " << block;
+  return blocks_[block];
+}
+
+BlockPool::Block& BlockPool::Get(BlockId block) {
+  PARROT_CHECK(block >= 0 && block < num_blocks()) << "block " << block;
+  return blocks_[block];
+}
+
+bool BlockPool::Allocate(int32_t count,
+                         std::vector<BlockId>* blocks,
+                         std::vector<BlockId>* evicted) {
   PARROT_CHECK(count >= 0) << count;
-  if (count > num_free()) return false;
-  blocks->reserve(blocks->size() + count);
+  if (count > num_available()) return false;
   for (int32_t i = 0; i < count; ++i) {
-    const BlockId block = free_.back();
-    free_.pop_back();
-    ref_counts_[block] = 1;
+    BlockId block = oldest_cached_;
+    if (!free_.empty()) {
+      block = free_.back();
+      free_.pop_back();
+    } else {
+      RemoveCached(block);
+      blocks_[block].kept = false;
+      evicted->push_back(block);
+    }
+    blocks_[block].ref_count = 1;
     blocks->push_back(block);
   }
   num_used_ += count;
@@ -27,25 +45,60 @@ bool BlockPool::Allocate(int32_t count, std::vector<BlockId>* blocks) {
 }
 
 void BlockPool::AddRef(BlockId block) {
-  PARROT_CHECK(ref_count(block) > 0) << "block " << block << " is free";
-  ++ref_counts_[block];
+  Block& entry = Get(block);
+  if (entry.ref_count == 0) {
+    PARROT_CHECK(entry.kept) << "block " << block << " is free";
+    RemoveCached(block);
+    ++num_used_;
+  }
+  ++entry.ref_count;
 }
 
 void BlockPool::Release(BlockId block) {
-  PARROT_CHECK(ref_count(block) > 0) << "block " << block << " is free";
-  if (--ref_counts_[block] > 0) return;
-  free_.push_back(block);
+  Block& entry = Get(block);
+  PARROT_CHECK(entry.ref_count > 0) << "block " << block << " is nobody's";
+  if (--entry.ref_count > 0) return;
   --num_used_;
+  if (entry.kept) {
+    AppendCached(block);
+  } else {
+    free_.push_back(block);
+  }
 }
 
 void BlockPool::Release(const std::vector<BlockId>& blocks) {
-  // Last to first, so that the next taker gets them in the same order.
   for (auto it = blocks.rbegin(); it != blocks.rend(); ++it) Release(*it);
 }
 
-int32_t BlockPool::ref_count(BlockId block) const {
-  PARROT_CHECK(block >= 0 && block < num_blocks()) << "block " << block;
-  return ref_counts_[block];
+void BlockPool::Keep(BlockId block) {
+  Block& entry = Get(block);
+  PARROT_CHECK(entry.ref_count > 0 || entry.kept) << "block " << block << " is free";
+  entry.kept = true;
+}
+
+void BlockPool::Unkeep(BlockId block) {
+  Block& entry = Get(block);
+  if (!entry.kept) return;
+  entry.kept = false;
+  if (entry.ref_count > 0) return;
+  RemoveCached(block);
+  free_.push_back(block);
+}
+
+void BlockPool::AppendCached(BlockId block) {
+  Block& entry = blocks_[block];
+  entry.older = newest_cached_;
+  entry.newer = kNone;
+  (newest_cached_ == kNone ? oldest_cached_ : blocks_[newest_cached_].newer) = block;
+  newest_cached_ = block;
+  ++num_cached_;
+}
+
+void BlockPool::RemoveCached(BlockId block) {
+  const Block& entry = blocks_[block];
+  (entry.older == kNone ? oldest_cached_ : blocks_[entry.older].newer) = entry.newer;
+  (entry.newer == kNone ? newest_cached_ : blocks_[entry.newer].older) = entry.older;
+  --num_cached_;
 }
 
 absl::Status BlockPool::CheckIntegrity() const {
@@ -59,15 +112,28 @@ absl::Status BlockPool::CheckIntegrity() const {
                                             num_blocks(),
                                             " blocks"));
   }
-  std::vector<bool> is_free(num_blocks(), false);
+  std::vector<bool> is_unowned(num_blocks(), false);
+  const auto visit = [&](BlockId block) {
+    const bool first_visit = !is_unowned[block];
+    is_unowned[block] = true;
+    return first_visit;
+  };
   for (const BlockId block : free_) {
-    if (is_free[block]) return absl::InternalError(absl::StrCat("block ", block, " is free twice"));
-    is_free[block] = true;
+    if (!visit(block)) return absl::InternalError(absl::StrCat("block ", block, " is free twice"));
+    if (blocks_[block].kept) {
+      return absl::InternalError(absl::StrCat("block ", block, " is free, yet kept"));
+    }
+  }
+  int32_t num_listed = 0;
+  for (BlockId block = oldest_cached_; block != kNone; block = blocks_[block].newer) {
+    if (!visit(block) || !blocks_[block].kept || ++num_listed > num_cached()) {
+      return absl::InternalError(absl::StrCat("block ", block, " is wrongly listed as cached"));
+    }
   }
   for (BlockId block = 0; block < num_blocks(); ++block) {
-    if (ref_counts_[block] < 0 || (ref_counts_[block] == 0) != is_free[block]) {
+    if (blocks_[block].ref_count < 0 || (blocks_[block].ref_count == 0) != is_unowned[block]) {
       return absl::InternalError(
-          absl::StrCat("block ", block, " has ", ref_counts_[block], " owners"));
+          absl::StrCat("block ", block, " has ", blocks_[block].ref_count, " owners"));
     }
   }
   return absl::OkStatus();

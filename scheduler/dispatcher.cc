@@ -17,6 +17,13 @@ void AddLoad(const EngineLoad& load, EngineLoad* total) {
   total->num_outstanding_tokens += load.num_outstanding_tokens;
   total->num_blocks_total += load.num_blocks_total;
   total->num_blocks_used += load.num_blocks_used;
+  total->num_blocks_cached += load.num_blocks_cached;
+  total->num_prefix_query_tokens += load.num_prefix_query_tokens;
+  total->num_prefix_hit_tokens += load.num_prefix_hit_tokens;
+  total->num_vision_queries += load.num_vision_queries;
+  total->num_vision_hits += load.num_vision_hits;
+  total->num_vision_entries += load.num_vision_entries;
+  total->paused = total->paused && load.paused;
   total->num_steps += load.num_steps;
   total->num_failed_steps += load.num_failed_steps;
   total->num_preemptions += load.num_preemptions;
@@ -71,6 +78,22 @@ std::vector<int> Dispatcher::Rank(const Request& /*request*/) const {
 void Dispatcher::Cancel(RequestKey key) {
   // Keys are unique in the process, and an engine ignores those it does not know.
   for (Engine* engine : engines_) engine->Cancel(key);
+}
+
+void Dispatcher::CancelSequence(RequestKey key, int32_t sequence_idx) {
+  for (Engine* engine : engines_) engine->CancelSequence(key, sequence_idx);
+}
+
+void Dispatcher::Pause() {
+  for (Engine* engine : engines_) engine->Pause();
+}
+
+void Dispatcher::Resume() {
+  for (Engine* engine : engines_) engine->Resume();
+}
+
+void Dispatcher::FlushCache() {
+  for (Engine* engine : engines_) engine->FlushCache();
 }
 
 void Dispatcher::Drain(const std::function<void()>& done) {

@@ -25,6 +25,11 @@ class Dispatcher {
   [[nodiscard]] absl::Status Add(const std::shared_ptr<const Request>& request);
   // As Engine::Cancel.
   void Cancel(RequestKey key);
+  void CancelSequence(RequestKey key, int32_t sequence_idx);
+  // As Engine's, of all engines.
+  void Pause();
+  void Resume();
+  void FlushCache();
   // As Engine::Drain, of all engines; `done` runs on the thread of the last one to drain.
   void Drain(const std::function<void()>& done);
 

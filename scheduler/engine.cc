@@ -23,6 +23,10 @@ SchedulerOptions SchedulerOptionsOf(const EngineOptions& options) {
   return {.max_num_seqs = options.max_num_seqs,
           .max_num_batched_tokens = options.max_num_batched_tokens,
           .max_images_per_step = options.max_images_per_step,
+          .enable_prefix_caching = options.enable_prefix_caching,
+          .model_revision = options.model_revision,
+          .vision_cache_memory_bytes = options.vision_cache_memory_bytes,
+          .priority_aging_interval = options.priority_aging_interval,
           .queue_timeout = options.queue_timeout};
 }
 
@@ -180,11 +184,14 @@ bool Engine::Impl::Turn() {
   events_.clear();
   for (StepResult& result : batch_.results) TakeResult(std::move(result), now);
   for (auto& request : batch_.requests) scheduler_.Add(std::move(request), now);
-  for (const RequestKey key : batch_.cancels) scheduler_.Cancel(key, now, &events_);
+  for (const SequenceKey& key : batch_.cancels) scheduler_.Cancel(key, now, &events_);
+  if (batch_.flush_cache) scheduler_.FlushCache();
   scheduler_.Expire(now, &events_);
   if (!load_.health.ok()) scheduler_.FailAll(load_.health, now, &events_);
   if (batch_.stopping) scheduler_.FailAll(StoppedStatus(), now, &events_);
-  const bool submitted = load_.health.ok() && !batch_.stopping && SubmitSteps(now);
+  load_.paused = batch_.paused;
+  const bool may_submit = load_.health.ok() && !batch_.stopping && !batch_.paused;
+  const bool submitted = may_submit && SubmitSteps(now);
 
   Publish();
   const bool delivered = !events_.empty();
@@ -227,7 +234,7 @@ void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output
 bool Engine::Impl::SubmitSteps(absl::Time now) {
   bool submitted = false;
   while (num_in_flight_ < executor_.capacity().max_steps_in_flight) {
-    if (!scheduler_.Schedule(now, free_buffers_.back().input.get())) break;
+    if (!scheduler_.Schedule(now, free_buffers_.back().input.get(), &events_)) break;
     StepResult buffers = std::move(free_buffers_.back());
     free_buffers_.pop_back();
     if (num_in_flight_ == 0) load_.oldest_step_start = now;
@@ -244,9 +251,16 @@ void Engine::Impl::Publish() {
   load_.num_waiting_tokens = scheduler_.num_waiting_tokens();
   load_.num_running = scheduler_.num_running();
   load_.num_blocks_used = scheduler_.blocks().num_used();
-  load_.num_preemptions = scheduler_.totals().num_preemptions;
-  load_.num_prompt_tokens = scheduler_.totals().num_prompt_tokens;
-  load_.num_generated_tokens = scheduler_.totals().num_generated_tokens;
+  load_.num_blocks_cached = scheduler_.blocks().num_cached();
+  load_.num_vision_entries = scheduler_.vision().num_present();
+  const SchedulerTotals& totals = scheduler_.totals();
+  load_.num_preemptions = totals.num_preemptions;
+  load_.num_prompt_tokens = totals.num_prompt_tokens;
+  load_.num_generated_tokens = totals.num_generated_tokens;
+  load_.num_prefix_query_tokens = totals.num_prefix_query_tokens;
+  load_.num_prefix_hit_tokens = totals.num_prefix_hit_tokens;
+  load_.num_vision_queries = totals.num_vision_queries;
+  load_.num_vision_hits = totals.num_vision_hits;
   load_.step_in_flight = num_in_flight_ > 0;
   finished_.clear();
   for (const EngineEvent& event : events_) {
@@ -269,7 +283,13 @@ absl::Status Engine::CheckIntegrityForTest() const { return impl_->CheckIntegrit
 absl::Status Engine::Add(std::shared_ptr<const Request> request) {
   return impl_->Add(std::move(request));
 }
-void Engine::Cancel(RequestKey key) { impl_->inbox().Cancel(key); }
+void Engine::Cancel(RequestKey key) { impl_->inbox().Cancel({key, kAllSequences}); }
+void Engine::CancelSequence(RequestKey key, int32_t sequence_idx) {
+  impl_->inbox().Cancel({key, sequence_idx});
+}
+void Engine::Pause() { impl_->inbox().SetPaused(true); }
+void Engine::Resume() { impl_->inbox().SetPaused(false); }
+void Engine::FlushCache() { impl_->inbox().FlushCache(); }
 void Engine::Drain(std::function<void()> done) { impl_->inbox().Drain(std::move(done)); }
 EngineLoad Engine::load() const { return impl_->inbox().load(); }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -25,7 +26,9 @@
 
 namespace parrot {
 
-// Values above the executor's capacity are cut to it.
+// Values above the executor's capacity are cut to it. Order of requests: higher priority first (one
+// more for each priority_aging_interval of waiting), then the tenant that was served least, then
+// the earliest deadline, then the earliest arrival.
 struct EngineOptions {
   int32_t max_num_seqs = 8;               // sequences that run at once; <= executor's max_slots
   int32_t max_num_batched_tokens = 1024;  // positions of one step; <= executor's max_step_tokens
@@ -33,6 +36,11 @@ struct EngineOptions {
   int32_t max_model_len = 2048;           // prompt + completion
   int32_t max_queue_size =
       32;  // requests that wait for a place; those that start at once are extra
+  bool enable_prefix_caching = true;
+  std::string model_revision;  // part of every prefix key
+  // Features of images that nobody uses are kept while all of them take no more; 0: none.
+  int64_t vision_cache_memory_bytes = 0;
+  absl::Duration priority_aging_interval = absl::Seconds(10);
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
   // The executor counts as dead after so many failed steps without a good one between them; a step
   // in which everything failed with kDeviceErrorReason is one. One UNAVAILABLE is enough.
@@ -50,6 +58,13 @@ struct EngineLoad {
   int64_t num_steps = 0;
   int64_t num_failed_steps = 0;
   int64_t num_preemptions = 0;
+  int32_t num_blocks_cached = 0;        // free to take, with contents that a prefix may find
+  int64_t num_prefix_query_tokens = 0;  // prompt tokens of requests that looked for a prefix
+  int64_t num_prefix_hit_tokens = 0;    // of these, found
+  int64_t num_vision_queries = 0;       // images that were routed
+  int64_t num_vision_hits = 0;          // of these, from features that were there
+  int32_t num_vision_entries = 0;       // images whose features the worker holds
+  bool paused = false;
   int64_t num_prompt_tokens = 0;     // computed since the start
   int64_t num_generated_tokens = 0;  // since the start
   int32_t last_step_tokens = 0;
@@ -77,13 +92,20 @@ class Engine {
   void Stop();
 
   // Thread-safe; never blocks. INVALID_ARGUMENT for what cannot fit even an empty cache,
-  // UNIMPLEMENTED for num_sequences > 1, RESOURCE_EXHAUSTED with retry_after when the queue is
-  // full, UNAVAILABLE once draining, stopped or dead. When OK, the sink gets exactly one
-  // FinishEvent per sequence.
+  // RESOURCE_EXHAUSTED with retry_after when the queue is full, UNAVAILABLE once draining, stopped
+  // or dead. When OK, the sink gets exactly one FinishEvent per sequence.
   [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
   // Thread-safe; never blocks. Unknown or finished keys are ignored. The sink still gets the
   // FinishEvent (kCancelled, or what happened first).
   void Cancel(RequestKey key);
+  // The same for one of the request's answers (a stop string was found in it).
+  void CancelSequence(RequestKey key, int32_t sequence_idx);
+  // Thread-safe; idempotent. While paused, no step is submitted: requests are taken, wait, and may
+  // expire or be cancelled.
+  void Pause();
+  void Resume();
+  // Thread-safe. Forgets every prefix and every image that no live request uses.
+  void FlushCache();
   // Thread-safe. No request is accepted from now on; `done` runs on the engine thread once the last
   // one's FinishEvent is delivered (on the caller's if the engine is stopped).
   void Drain(std::function<void()> done);

@@ -18,6 +18,8 @@ void EngineInbox::Batch::Clear() {
   results.clear();
   requests.clear();
   cancels.clear();
+  flush_cache = false;
+  paused = false;
   stopping = false;
 }
 
@@ -37,7 +39,7 @@ absl::Status EngineInbox::AddRequest(std::shared_ptr<const Request> request) {
   // Free places count only while nobody waits: else it is blocks that are missing.
   const int32_t num_free_places =
       load_.num_waiting == 0 ? std::max(0, max_num_seqs_ - load_.num_running) : 0;
-  const int64_t num_queued = static_cast<int64_t>(live_.size()) - load_.num_running;
+  const int64_t num_queued = num_live_sequences_ - load_.num_running;
   if (num_queued >= int64_t{max_queue_size_} + num_free_places) {
     return ErrorStatus(absl::StatusCode::kResourceExhausted,
                        "too many requests wait",
@@ -49,21 +51,38 @@ absl::Status EngineInbox::AddRequest(std::shared_ptr<const Request> request) {
   Live live;
   live.num_tokens = request->num_prompt_tokens();
   if (request->kind == RequestKind::kGenerate) live.num_tokens += request->max_tokens;
+  live.num_tokens *= request->num_sequences;
+  live.num_sequences = request->num_sequences;
   if (!live_.emplace(request->key, live).second) {
     return ErrorStatus(
         absl::StatusCode::kInternal, "the request key is in use", {.reason = "MALFORMED_REQUEST"});
   }
   num_outstanding_tokens_ += live.num_tokens;
+  num_live_sequences_ += live.num_sequences;
   inbox_.requests.push_back(std::move(request));
   return absl::OkStatus();
 }
 
-void EngineInbox::Cancel(RequestKey key) {
+void EngineInbox::Cancel(SequenceKey key) {
   absl::MutexLock lock(&mutex_);
-  const auto it = live_.find(key);
-  if (it == live_.end() || it->second.cancelled) return;
-  it->second.cancelled = true;
+  const auto it = live_.find(key.first);
+  if (it == live_.end()) return;
+  std::vector<int32_t>& cancelled = it->second.cancelled;
+  for (const int32_t known : cancelled) {
+    if (known == kAllSequences || known == key.second) return;
+  }
+  cancelled.push_back(key.second);
   inbox_.cancels.push_back(key);
+}
+
+void EngineInbox::SetPaused(bool paused) {
+  absl::MutexLock lock(&mutex_);
+  paused_ = paused;
+}
+
+void EngineInbox::FlushCache() {
+  absl::MutexLock lock(&mutex_);
+  inbox_.flush_cache = true;
 }
 
 void EngineInbox::PostResult(StepResult result) {
@@ -104,6 +123,8 @@ void EngineInbox::Take(Batch* batch) {
   std::swap(inbox_, *batch);
   num_taken_ = static_cast<int32_t>(batch->requests.size());
   batch->stopping = stopping_;
+  batch->paused = paused_;
+  taken_paused_ = paused_;
 }
 
 void EngineInbox::Wait(absl::Duration timeout) {
@@ -123,6 +144,8 @@ void EngineInbox::Publish(const EngineLoad& load, const std::vector<RequestKey>&
   for (const RequestKey key : finished) {
     const auto it = live_.find(key);
     if (it == live_.end()) continue;
+    --num_live_sequences_;
+    if (--it->second.num_sequences > 0) continue;
     num_outstanding_tokens_ -= it->second.num_tokens;
     live_.erase(it);
   }

@@ -23,12 +23,21 @@ enum class FinishReason {
 };
 const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", ...
 
+// How much of an image's way to the language model was reused.
+enum class CacheLevel {
+  kNone,      // computed for this request, or together with one that asked at the same time
+  kFeatures,  // the projected features
+  kExperts,   // the experts' outputs
+  kKv,        // the keys and values of all its positions
+};
+
 // Expert weights of one image, [num_experts], sum 1. Before the first token. None for an image that
 // is not routed (kZeros, or a model without experts).
 struct RoutingEvent {
   RequestKey key = 0;
   int32_t image_idx = 0;
   std::vector<float> weights;
+  CacheLevel cache_level = CacheLevel::kNone;
 };
 
 struct TokenEvent {

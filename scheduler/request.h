@@ -56,6 +56,8 @@ struct Request {
   absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
   int32_t priority = 0;  // 0..9, larger is more urgent
+  // False: every position is computed, and none of its blocks is kept for others.
+  bool use_prefix_cache = true;
 
   int32_t num_prompt_tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t num_image_tokens() const {

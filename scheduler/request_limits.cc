@@ -102,12 +102,9 @@ int64_t NumBlocksNeeded(const Request& request, int32_t block_size) {
 }
 
 absl::Status CheckRequest(const Request& request, const RequestLimits& limits) {
-  if (request.num_sequences != 1) {
-    return ErrorStatus(absl::StatusCode::kUnimplemented,
-                       "more than one answer per request is not supported",
-                       {.reason = "UNSUPPORTED_OPTION",
-                        .value = std::to_string(request.num_sequences),
-                        .limit = "1"});
+  if (request.num_sequences < 1) return Malformed("a request without a sequence");
+  if (request.kind == RequestKind::kRoute && request.num_sequences != 1) {
+    return Malformed("routing has one answer");
   }
   RETURN_IF_ERROR(CheckLength(request, limits));
   RETURN_IF_ERROR(CheckImages(request, limits));

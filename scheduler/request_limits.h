@@ -24,9 +24,8 @@ struct RequestLimits {
 // which is never computed. 0 for kRoute.
 [[nodiscard]] int64_t NumBlocksNeeded(const Request& request, int32_t block_size);
 
-// INVALID_ARGUMENT with value and limit for what a client can cause, UNIMPLEMENTED for more than
-// one sequence, INTERNAL for a request whose parts contradict each other (a bug of the front end,
-// which must not reach the loop).
+// INVALID_ARGUMENT with value and limit for what a client can cause, INTERNAL for a request whose
+// parts contradict each other (a bug of the front end, which must not reach the loop).
 [[nodiscard]] absl::Status CheckRequest(const Request& request, const RequestLimits& limits);
 
 }  // namespace parrot

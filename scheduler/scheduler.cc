@@ -8,7 +8,6 @@
 #include "base/error_status.h"
 #include "base/status_macros.h"
 #include "scheduler/block_table.h"
-#include "scheduler/request_limits.h"
 
 namespace parrot {
 namespace {
@@ -42,6 +41,18 @@ absl::Status ClientStatus(const absl::Status& status) {
   }
 }
 
+int64_t MaxImages(const SchedulerOptions& options, const ExecutorCapacity& capacity) {
+  return capacity.image_bytes > 0 ? options.vision_cache_memory_bytes / capacity.image_bytes : 0;
+}
+
+bool IsMoreUrgent(const Sequence& a, const Sequence& b) {
+  if (a.request().priority != b.request().priority) {
+    return a.request().priority > b.request().priority;
+  }
+  if (a.queued_at() != b.queued_at()) return a.queued_at() < b.queued_at();
+  return a.sequence_key() < b.sequence_key();
+}
+
 }  // namespace
 
 const char* FinishReasonName(FinishReason reason) {
@@ -64,10 +75,15 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorCapacity& ca
     : options_(Cut(options, capacity)),
       pool_(capacity.num_blocks),
       block_size_(capacity.block_size),
+      key_maker_(options.model_revision, capacity.block_size, capacity.num_experts > 0),
+      prefixes_(capacity.num_blocks),
+      feature_level_(capacity.caches_experts ? CacheLevel::kExperts : CacheLevel::kFeatures),
+      vision_(MaxImages(options, capacity)),
       builder_({.max_tokens = options_.max_num_batched_tokens,
                 .max_images = options_.max_images_per_step,
                 .num_vision_layers = capacity.num_vision_layers},
                &vision_),
+      waiting_(options.priority_aging_interval, &shares_),
       slot_owner_(options_.max_num_seqs, nullptr) {
   for (SlotId slot = options_.max_num_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
   running_.reserve(options_.max_num_seqs);
@@ -77,19 +93,38 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorCapacity& ca
 // ---- Requests come and go ----
 
 void Scheduler::Add(std::shared_ptr<const Request> request, absl::Time now) {
-  auto sequence = std::make_unique<Sequence>(std::move(request), /*sequence_idx=*/0, now);
-  const bool inserted = live_.emplace(sequence->key(), sequence.get()).second;
+  for (int32_t i = 0; i < request->num_sequences; ++i) {
+    AddSequence(std::make_unique<Sequence>(request, i, now));
+  }
+}
+
+void Scheduler::AddSequence(std::unique_ptr<Sequence> sequence) {
+  const bool inserted = live_.emplace(sequence->sequence_key(), sequence.get()).second;
   PARROT_CHECK(inserted) << "request key " << sequence->key() << " is live";
   for (const PlacedImage& placed : sequence->request().images) vision_.AddRef(placed.image.hash);
+  shares_.Enter(sequence->request().tenant);
   const absl::Time expiry = ExpiryOf(*sequence);
-  if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, sequence->key());
+  if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, sequence->sequence_key());
   waiting_.Push(std::move(sequence));
 }
 
-void Scheduler::Cancel(RequestKey key, absl::Time now, std::vector<EngineEvent>* events) {
-  const auto it = live_.find(key);
-  if (it == live_.end()) return;
-  FinishSequence(it->second, {.reason = FinishReason::kCancelled}, {now, events});
+void Scheduler::Cancel(SequenceKey key, absl::Time now, std::vector<EngineEvent>* events) {
+  const auto cancel = [&](const SequenceKey& one) {
+    const auto it = live_.find(one);
+    if (it == live_.end()) return;
+    FinishSequence(it->second, {.reason = FinishReason::kCancelled}, {now, events});
+  };
+  if (key.second != kAllSequences) {
+    cancel(key);
+  } else {
+    // Sequences of a request are numbered from 0, and may have ended in any order.
+    std::vector<SequenceKey> all;
+    for (const auto& [live, sequence] : live_) {
+      if (live.first == key.first) all.push_back(live);
+    }
+    std::sort(all.begin(), all.end());
+    for (const SequenceKey& one : all) cancel(one);
+  }
   Sweep();
 }
 
@@ -119,7 +154,7 @@ absl::Time Scheduler::next_expiry() const {
 
 absl::Time Scheduler::ExpiryOf(const Sequence& sequence) const {
   const absl::Time deadline = sequence.request().deadline;
-  if (sequence.state() != SequenceState::kWaiting) return deadline;
+  if (sequence.was_admitted()) return deadline;
   return std::min(deadline, sequence.queued_at() + options_.queue_timeout);
 }
 
@@ -129,8 +164,17 @@ void Scheduler::FailAll(const absl::Status& status,
   const Turn turn{now, events};
   const Finish finish{.reason = FinishReason::kError, .status = status};
   for (const auto& sequence : running_) FinishSequence(sequence.get(), finish, turn);
-  while (!waiting_.empty()) FinishSequence(live_.at(waiting_.Front().key()), finish, turn);
+  while (!waiting_.empty()) FinishSequence(waiting_.Any(), finish, turn);
   Sweep();
+}
+
+void Scheduler::FlushCache() {
+  for (BlockId block = 0; block < pool_.num_blocks(); ++block) {
+    if (!prefixes_.Contains(block)) continue;
+    prefixes_.Erase(block);
+    pool_.Unkeep(block);
+  }
+  vision_.EvictUnused(&pending_evicted_images_);
 }
 
 void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const Turn& turn) {
@@ -141,16 +185,19 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
   event.stop_token = finish.stop_token;
   event.status = finish.status;
   event.num_completion_tokens = sequence->num_generated_tokens();
+  event.num_cached_tokens = sequence->num_cached_tokens();
   event.times = sequence->Times(turn.now);
   turn.events->emplace_back(std::move(event));
 
-  expiries_.erase({ExpiryOf(*sequence), sequence->key()});
-  live_.erase(sequence->key());
+  expiries_.erase({ExpiryOf(*sequence), sequence->sequence_key()});
+  live_.erase(sequence->sequence_key());
+  shares_.Leave(sequence->request().tenant);
   if (sequence->state() == SequenceState::kRunning) {
+    if (sequence->is_leaving()) --num_leaving_;
     sequence->MoveTo(SequenceState::kRetiring);
     return;
   }
-  const std::unique_ptr<Sequence> removed = waiting_.Remove(sequence->key());
+  const std::unique_ptr<Sequence> removed = waiting_.Remove(sequence->sequence_key());
   removed->MoveTo(SequenceState::kReleased);
   for (const PlacedImage& placed : removed->request().images) {
     vision_.Release(placed.image.hash, &pending_evicted_images_);
@@ -158,6 +205,14 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
 }
 
 void Scheduler::Sweep() {
+  for (const std::unique_ptr<Sequence>& sequence : running_) {
+    if (sequence->is_leaving() && sequence->state() == SequenceState::kRunning &&
+        sequence->last_step() <= last_finished_step_) {
+      --num_leaving_;
+      Preempt(sequence.get());
+    }
+  }
+  RequeuePreempted();
   size_t num_kept = 0;
   for (std::unique_ptr<Sequence>& sequence : running_) {
     if (sequence->state() == SequenceState::kRunning) {
@@ -169,12 +224,16 @@ void Scheduler::Sweep() {
   running_.resize(num_kept);
   std::erase_if(retiring_, [this](const std::unique_ptr<Sequence>& sequence) {
     if (sequence->last_step() > last_finished_step_) return false;
-    Reclaim(sequence.get());
+    ReleaseSlot(sequence.get());
+    for (const PlacedImage& placed : sequence->request().images) {
+      vision_.Release(placed.image.hash, &pending_evicted_images_);
+    }
+    sequence->MoveTo(SequenceState::kReleased);
     return true;
   });
 }
 
-void Scheduler::Reclaim(Sequence* sequence) {
+void Scheduler::ReleaseSlot(Sequence* sequence) {
   const SlotId slot = sequence->slot();
   pool_.Release(sequence->blocks().ids());
   sequence->blocks().Clear();
@@ -182,54 +241,186 @@ void Scheduler::Reclaim(Sequence* sequence) {
   free_slots_.push_back(slot);
   if (sequence->started()) pending_retired_slots_.push_back(slot);
   std::erase_if(pending_released_visuals_, [slot](const auto& v) { return v.first == slot; });
-  for (const PlacedImage& placed : sequence->request().images) {
-    vision_.Release(placed.image.hash, &pending_evicted_images_);
+}
+
+// ---- Preemption ----
+
+void Scheduler::Preempt(Sequence* sequence) {
+  ReleaseSlot(sequence);
+  sequence->Preempt();
+  ++totals_.num_preemptions;
+}
+
+void Scheduler::RequeuePreempted() {
+  size_t num_kept = 0;
+  for (std::unique_ptr<Sequence>& sequence : running_) {
+    if (sequence->state() == SequenceState::kWaiting) {
+      waiting_.Push(std::move(sequence));
+    } else {
+      running_[num_kept++] = std::move(sequence);
+    }
   }
-  sequence->MoveTo(SequenceState::kReleased);
+  running_.resize(num_kept);
+}
+
+bool Scheduler::PreemptFor(const Sequence& sequence) {
+  if (num_leaving_ > 0) return false;  // its blocks are on their way
+  for (auto it = running_.rbegin(); it != running_.rend() && it->get() != &sequence; ++it) {
+    Sequence* victim = it->get();
+    // Those that hold no block would give none.
+    if (victim->state() != SequenceState::kRunning || victim->blocks().ids().empty()) continue;
+    if (victim->last_step() <= last_finished_step_) {
+      Preempt(victim);
+      return true;
+    }
+    victim->set_leaving();
+    ++num_leaving_;
+    return false;
+  }
+  return false;
+}
+
+int32_t Scheduler::ReserveBlocks(Sequence* sequence, int32_t end) {
+  std::vector<BlockId>* table = sequence->blocks().mutable_ids();
+  const size_t num_before = table->size();
+  const auto num_wanted = static_cast<int32_t>(BlockTable::NumBlocksFor(end, block_size_)) -
+                          static_cast<int32_t>(num_before);
+  if (num_wanted <= 0) return end;
+  while (pool_.num_available() < num_wanted && PreemptFor(*sequence)) {
+  }
+  const int32_t num_taken = std::min(num_wanted, pool_.num_available());
+  blocks_are_short_ |= num_taken < num_wanted;
+  evicted_blocks_.clear();
+  const bool allocated = pool_.Allocate(num_taken, table, &evicted_blocks_);
+  PARROT_CHECK(allocated);
+  for (const BlockId block : evicted_blocks_) prefixes_.Erase(block);
+  builder_.AppendBlocks(*sequence, num_before);
+  return std::min(end, static_cast<int32_t>(table->size()) * block_size_);
 }
 
 // ---- The next step ----
 
-bool Scheduler::Schedule(absl::Time now, StepInput* input) {
+bool Scheduler::Schedule(absl::Time now, StepInput* input, std::vector<EngineEvent>* events) {
   builder_.Begin(last_submitted_step_ + 1, now, input);
+  Admit({now, events});
+  blocks_are_short_ = false;
+  for (const auto& sequence : running_) {
+    if (sequence->in_decode()) AddSpan(sequence.get());
+  }
+  for (const auto& sequence : running_) {
+    if (sequence->state() != SequenceState::kRunning || sequence->is_leaving()) continue;
+    builder_.AddVisionJobs(sequence.get(), feature_level_);
+  }
+  // A decode that the first pass served has nothing left to submit.
+  for (const auto& sequence : running_) {
+    if (!sequence->in_decode()) AddSpan(sequence.get());
+  }
+  RequeuePreempted();
   input->retired_slots.swap(pending_retired_slots_);
   input->released_visuals.swap(pending_released_visuals_);
-  input->evicted_images.swap(pending_evicted_images_);
-  Admit();
-  for (const auto& sequence : running_) builder_.AddVisionJobs(sequence.get());
-  for (const auto& sequence : running_) {
-    if (sequence->in_decode()) builder_.AddSpan(sequence.get());
-  }
-  // In order of admission. A decode that the first pass served has nothing left to submit.
-  for (const auto& sequence : running_) {
-    if (!sequence->in_decode()) builder_.AddSpan(sequence.get());
-  }
+  input->evicted_images.insert(
+      input->evicted_images.end(), pending_evicted_images_.begin(), pending_evicted_images_.end());
   if (input->empty() && !AwaitsJobs()) return false;
+  pending_evicted_images_.clear();
   ++last_submitted_step_;
   return true;
 }
 
-void Scheduler::Admit() {
-  while (!waiting_.empty() && CanAdmit(waiting_.Front())) {
-    std::unique_ptr<Sequence> sequence = waiting_.Pop();
-    expiries_.erase({ExpiryOf(*sequence), sequence->key()});
+void Scheduler::AddSpan(Sequence* sequence) {
+  if (sequence->state() != SequenceState::kRunning || sequence->is_leaving()) return;
+  const int32_t end = ReserveBlocks(sequence, builder_.SpanEnd(*sequence));
+  if (end > sequence->next_position()) builder_.AddSpan(sequence, end);
+}
+
+void Scheduler::Admit(const Turn& turn) {
+  const auto may_start = [this](const Sequence& sequence) { return MayStart(sequence); };
+  while (!waiting_.empty() && !free_slots_.empty() && num_leaving_ == 0) {
+    if (blocks_are_short_ && !running_.empty()) return;
+    Sequence* next = waiting_.Next(turn.now, may_start);
+    if (next == nullptr || !TakePrefix(next)) return;
+    std::unique_ptr<Sequence> sequence = waiting_.Remove(next->sequence_key());
+    expiries_.erase({ExpiryOf(*sequence), sequence->sequence_key()});
     sequence->MoveTo(SequenceState::kRunning);
     const absl::Time expiry = ExpiryOf(*sequence);
-    if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, sequence->key());
-
-    const auto num_blocks = static_cast<int32_t>(NumBlocksNeeded(sequence->request(), block_size_));
-    const bool allocated = pool_.Allocate(num_blocks, sequence->blocks().mutable_ids());
-    PARROT_CHECK(allocated);
+    if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, sequence->sequence_key());
     sequence->set_slot(free_slots_.back());
     free_slots_.pop_back();
     slot_owner_[sequence->slot()] = sequence.get();
-    running_.push_back(std::move(sequence));
+    SkipCachedImages(sequence.get(), turn);
+    const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
+      return IsMoreUrgent(*sequence, *other);
+    });
+    running_.insert(place, std::move(sequence));
   }
 }
 
-bool Scheduler::CanAdmit(const Sequence& sequence) const {
-  return !free_slots_.empty() &&
-         NumBlocksNeeded(sequence.request(), block_size_) <= pool_.num_free();
+bool Scheduler::MayStart(const Sequence& sequence) const {
+  if (sequence.sequence_idx() == 0) return true;
+  const auto first = live_.find({sequence.key(), 0});
+  return first == live_.end() || first->second->num_generated_tokens() > 0;
+}
+
+bool Scheduler::TakePrefix(Sequence* sequence) {
+  if (sequence->request().kind == RequestKind::kRoute) return true;
+  const int64_t max_blocks = BlockTable::NumBlocksFor(sequence->max_positions(), block_size_);
+  sequence->block_keys().reserve(max_blocks);
+  sequence->blocks().mutable_ids()->reserve(max_blocks);
+  const int32_t num_tokens = sequence->num_tokens();
+  const bool use_cache = options_.enable_prefix_caching && sequence->request().use_prefix_cache;
+  prefix_blocks_.clear();
+  int32_t num_unowned = 0;
+  if (use_cache) {
+    // At least one token is computed: its logits are wanted.
+    key_maker_.Extend(*sequence, num_tokens, &sequence->block_keys());
+    const int32_t most = (num_tokens - 1) / block_size_;
+    for (int32_t i = 0; i < most; ++i) {
+      const BlockId block = prefixes_.Find(sequence->block_keys()[i]);
+      if (block < 0) break;
+      if (pool_.ref_count(block) == 0) ++num_unowned;
+      prefix_blocks_.push_back(block);
+    }
+  }
+  const auto num_hits = static_cast<int32_t>(prefix_blocks_.size());
+  const int64_t num_missing = BlockTable::NumBlocksFor(num_tokens, block_size_) - num_hits;
+  // One more for each that runs: it shall not be preempted for the newcomer's sake at once.
+  const auto num_running = static_cast<int64_t>(running_.size());
+  if (num_missing + num_unowned + num_running > pool_.num_available()) return false;
+  for (const BlockId block : prefix_blocks_) pool_.AddRef(block);
+  sequence->blocks().mutable_ids()->assign(prefix_blocks_.begin(), prefix_blocks_.end());
+  sequence->TakeCachedTokens(num_hits * block_size_);
+  if (use_cache) {
+    totals_.num_prefix_query_tokens += num_tokens;
+    totals_.num_prefix_hit_tokens += int64_t{num_hits} * block_size_;
+  }
+  return true;
+}
+
+void Scheduler::SkipCachedImages(Sequence* sequence, const Turn& turn) {
+  const std::vector<PlacedImage>& images = sequence->request().images;
+  int32_t last_block = -1;
+  size_t nth_in_block = 0;
+  for (size_t i = 0; i < images.size(); ++i) {
+    const int32_t end = images[i].position + images[i].num_tokens;
+    if (end > sequence->num_computed_tokens()) return;
+    const int32_t block = (end - 1) / block_size_;
+    nth_in_block = block == last_block ? nth_in_block + 1 : 0;
+    last_block = block;
+    VisualProgress& visual = sequence->visuals()[i];
+    visual.state = VisualState::kConsumed;
+    visual.weights = prefixes_.routing(sequence->blocks().ids()[block])[nth_in_block];
+    ReportRouting(sequence, static_cast<int32_t>(i), CacheLevel::kKv, turn);
+  }
+}
+
+void Scheduler::ReportRouting(Sequence* sequence,
+                              int32_t image_idx,
+                              CacheLevel level,
+                              const Turn& turn) {
+  VisualProgress& visual = sequence->visuals()[image_idx];
+  // Once for each image of a request, however often it is computed.
+  if (visual.reported || visual.weights.empty() || sequence->sequence_idx() != 0) return;
+  visual.reported = true;
+  turn.events->emplace_back(RoutingEvent{sequence->key(), image_idx, visual.weights, level});
 }
 
 bool Scheduler::AwaitsJobs() const {
@@ -258,12 +449,13 @@ void Scheduler::Update(const StepInput& input,
     output->status = absl::InternalError("the step's output does not match its input");
     FailStep(input, output->status, turn);
   } else {
-    CommitSpans(input, *output);
+    // First: what a failed sequence computed is worth nothing to others.
     for (const SlotFailure& failure : output->failed_slots) {
       Sequence* sequence = RunningIn(failure.slot);
       if (sequence == nullptr) continue;
       FinishSequence(sequence, {.status = ClientStatus(failure.status)}, turn);
     }
+    CommitSpans(input, *output);
     AddVisionTimes(*output);
     TakeEncodes(*output, turn);
     TakeRoutes(output, turn);
@@ -313,7 +505,10 @@ void Scheduler::CommitSpans(const StepInput& input, const StepOutput& output) {
   for (const Span& span : input.spans) {
     Sequence* sequence = RunningIn(span.slot);
     if (sequence == nullptr) continue;
+    const int32_t num_computed_before = sequence->num_computed_tokens();
     sequence->CommitTokens(span.num_tokens);
+    shares_.Charge(sequence->request().tenant, span.num_tokens);
+    KeepFullBlocks(sequence, num_computed_before);
     const bool is_prefill = span.start_position < sequence->num_prompt_tokens();
     const Stage stage = is_prefill ? Stage::kPrefill : Stage::kDecode;
     sequence->stages()[stage] += output.times[stage];
@@ -329,6 +524,25 @@ void Scheduler::CommitSpans(const StepInput& input, const StepOutput& output) {
       visual.state = VisualState::kConsumed;
       pending_released_visuals_.emplace_back(span.slot, static_cast<int32_t>(i));
     }
+  }
+}
+
+void Scheduler::KeepFullBlocks(Sequence* sequence, int32_t num_computed_before) {
+  const int32_t first = num_computed_before / block_size_;
+  const int32_t end = sequence->num_computed_tokens() / block_size_;
+  if (first >= end || !options_.enable_prefix_caching || !sequence->request().use_prefix_cache) {
+    return;
+  }
+  key_maker_.Extend(*sequence, sequence->num_computed_tokens(), &sequence->block_keys());
+  const std::vector<PlacedImage>& images = sequence->request().images;
+  for (int32_t i = first; i < end; ++i) {
+    std::vector<std::vector<float>> routing;
+    for (size_t image = 0; image < images.size(); ++image) {
+      const int32_t last = images[image].position + images[image].num_tokens - 1;
+      if (last / block_size_ == i) routing.push_back(sequence->visuals()[image].weights);
+    }
+    const BlockId block = sequence->blocks().ids()[i];
+    if (prefixes_.Insert(sequence->block_keys()[i], block, std::move(routing))) pool_.Keep(block);
   }
 }
 
@@ -392,9 +606,11 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
       continue;
     }
     visual.state = VisualState::kReady;
-    if (!done.weights.empty()) {
-      turn.events->emplace_back(
-          RoutingEvent{sequence->key(), done.image_idx, std::move(done.weights)});
+    visual.weights = std::move(done.weights);
+    ReportRouting(sequence, done.image_idx, visual.cache_level, turn);
+    if (sequence->request().images[done.image_idx].routing != RoutingSource::kZeros) {
+      ++totals_.num_vision_queries;
+      if (visual.cache_level != CacheLevel::kNone) ++totals_.num_vision_hits;
     }
     if (sequence->request().kind == RequestKind::kRoute && sequence->all_visuals_routed()) {
       FinishSequence(sequence, {.reason = FinishReason::kStop}, turn);
@@ -430,8 +646,9 @@ void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
 
 absl::Status Scheduler::CheckIntegrity() const {
   RETURN_IF_ERROR(pool_.CheckIntegrity());
-  size_t num_blocks = 0;
+  std::vector<int32_t> num_owners(pool_.num_blocks(), 0);
   size_t num_slots = free_slots_.size();
+  int32_t num_leaving = 0;
   for (const auto* sequences : {&running_, &retiring_}) {
     const SequenceState state =
         sequences == &running_ ? SequenceState::kRunning : SequenceState::kRetiring;
@@ -443,33 +660,51 @@ absl::Status Scheduler::CheckIntegrity() const {
                                                 sequence->slot(),
                                                 " of another"));
       }
-      num_blocks += sequence->blocks().ids().size();
       ++num_slots;
-      for (const BlockId block : sequence->blocks().ids()) {
-        if (pool_.ref_count(block) != 1) {
-          return absl::InternalError(absl::StrCat("block ", block, " is shared"));
+      if (sequence->is_leaving() && state == SequenceState::kRunning) ++num_leaving;
+      for (const BlockId block : sequence->blocks().ids()) ++num_owners[block];
+      // Only what is computed and in the prefix cache may be shared.
+      const auto num_computed_blocks =
+          static_cast<size_t>(sequence->num_computed_tokens() / block_size_);
+      for (size_t i = num_computed_blocks; i < sequence->blocks().ids().size(); ++i) {
+        if (pool_.ref_count(sequence->blocks().ids()[i]) != 1) {
+          return absl::InternalError(
+              absl::StrCat("block ", sequence->blocks().ids()[i], " is shared and still written"));
         }
       }
     }
   }
-  if (num_blocks != static_cast<size_t>(pool_.num_used())) {
-    return absl::InternalError(
-        absl::StrCat(pool_.num_used(), " blocks used, ", num_blocks, " in tables"));
+  for (BlockId block = 0; block < pool_.num_blocks(); ++block) {
+    if (pool_.ref_count(block) != num_owners[block]) {
+      return absl::InternalError(absl::StrCat("block ",
+                                              block,
+                                              " has ",
+                                              pool_.ref_count(block),
+                                              " owners, and is in ",
+                                              num_owners[block],
+                                              " tables"));
+    }
+    if (pool_.ref_count(block) == 0 && pool_.is_kept(block) != prefixes_.Contains(block)) {
+      return absl::InternalError(absl::StrCat("block ", block, " is kept for nothing"));
+    }
   }
   if (num_slots != slot_owner_.size()) {
     return absl::InternalError(absl::StrCat(num_slots, " of ", slot_owner_.size(), " slots"));
   }
+  if (num_leaving != num_leaving_) {
+    return absl::InternalError(absl::StrCat(num_leaving, " leave, not ", num_leaving_));
+  }
   if (live_.size() != running_.size() + static_cast<size_t>(waiting_.size())) {
-    return absl::InternalError(absl::StrCat(live_.size(), " live requests"));
+    return absl::InternalError(absl::StrCat(live_.size(), " live sequences"));
   }
   for (const auto& [expiry, key] : expiries_) {
     const auto it = live_.find(key);
     if (it == live_.end() || ExpiryOf(*it->second) != expiry) {
-      return absl::InternalError(absl::StrCat("stale expiry of request ", key));
+      return absl::InternalError(absl::StrCat("stale expiry of request ", key.first));
     }
   }
-  if (live_.empty() && retiring_.empty() && vision_.num_images() > 0) {
-    return absl::InternalError(absl::StrCat(vision_.num_images(), " images of nobody"));
+  if (live_.empty() && retiring_.empty() && vision_.num_used() > 0) {
+    return absl::InternalError(absl::StrCat(vision_.num_used(), " images of nobody"));
   }
   return absl::OkStatus();
 }

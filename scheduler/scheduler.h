@@ -2,15 +2,21 @@
 // events. It owns the sequences, the KV block pool and the vision index of one worker, and does no
 // input or output: the Engine gives it the time and the step results. Deterministic.
 //
-// Policy. First come, first served, with one token budget and one images budget per step, decode
-// tokens first, then prefill in order of admission; a prefill that does not fit the rest of the
-// budget goes on in the next step. A sequence is admitted to running when a slot and all the blocks
-// of its whole life are free: it can then never run out of blocks, so nobody is preempted. The head
-// of the queue is never overtaken, so nobody starves; what could never fit was refused by
-// CheckRequest.
+// Policy. One token budget and one images budget per step, decode tokens first, then prefill, both
+// by urgency (priority, then arrival); a prefill that does not fit the rest of the budget goes on
+// in the next step. WaitingQueue says who starts next, and nobody overtakes it; it starts when a
+// slot and the blocks of its prompt are there. Blocks that the prefix cache knows are not computed
+// again.
+//
+// Blocks are taken as positions are computed. When none is left, the least urgent sequence is
+// preempted: it goes back to the queue and later computes again what the prefix cache has lost of
+// it (its blocks are evicted from the tail, so only as much as was needed). Only less urgent ones
+// make room, so the most urgent always moves on, and what could not run alone was refused by
+// CheckRequest: nobody starves and nothing can block for ever. A sequence that a step in flight
+// names leaves when that step is done; meanwhile nobody is admitted.
 //
 //   scheduler.Add(request, now);
-//   if (scheduler.Schedule(now, &input)) Submit(input);        // may be called again before Update
+//   if (scheduler.Schedule(now, &input, &events)) Submit(input);  // again before Update, if wanted
 //   scheduler.Update(input, &output, now, &events);            // steps come back in order
 //
 // Blocks, slots and image features of a sequence that finished while a step in flight names it are
@@ -24,6 +30,7 @@
 #include <cstdint>
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,18 +41,24 @@
 #include "model/api/step.h"
 #include "scheduler/block_pool.h"
 #include "scheduler/event.h"
+#include "scheduler/prefix_cache.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 #include "scheduler/step_builder.h"
+#include "scheduler/tenant_shares.h"
 #include "scheduler/vision_cache_index.h"
 #include "scheduler/waiting_queue.h"
 
 namespace parrot {
 
 struct SchedulerOptions {
-  int32_t max_num_seqs = 1;                                 // sequences that run at once
-  int32_t max_num_batched_tokens = 1;                       // positions of one step
-  int32_t max_images_per_step = 1;                          // vision tower passes of one step
+  int32_t max_num_seqs = 1;            // sequences that run at once
+  int32_t max_num_batched_tokens = 1;  // positions of one step
+  int32_t max_images_per_step = 1;     // vision tower passes of one step
+  bool enable_prefix_caching = true;
+  std::string model_revision;             // part of every prefix key
+  int64_t vision_cache_memory_bytes = 0;  // for features that nobody uses
+  absl::Duration priority_aging_interval = absl::Seconds(10);
   absl::Duration queue_timeout = absl::InfiniteDuration();  // longest wait in the queue
 };
 
@@ -54,6 +67,10 @@ struct SchedulerTotals {
   int64_t num_prompt_tokens = 0;     // computed
   int64_t num_generated_tokens = 0;  // sent as TokenEvents
   int64_t num_preemptions = 0;
+  int64_t num_prefix_query_tokens = 0;  // of prompts that looked for a prefix
+  int64_t num_prefix_hit_tokens = 0;
+  int64_t num_vision_queries = 0;  // RouteJobs that read features
+  int64_t num_vision_hits = 0;     // of these, of features that were there
 };
 
 class Scheduler {
@@ -65,8 +82,9 @@ class Scheduler {
 
   // Queues the request. REQUIRES: CheckRequest passed; its key is not live.
   void Add(std::shared_ptr<const Request> request, absl::Time now);
-  // Finishes the request with kCancelled; unknown keys are ignored.
-  void Cancel(RequestKey key, absl::Time now, std::vector<EngineEvent>* events);
+  // Finishes the request's sequence (kAllSequences: all of them) with kCancelled; unknown ones are
+  // ignored.
+  void Cancel(SequenceKey key, absl::Time now, std::vector<EngineEvent>* events);
   // Finishes whatever is past its deadline (kDeadline), or has waited longer than queue_timeout
   // (RESOURCE_EXHAUSTED).
   void Expire(absl::Time now, std::vector<EngineEvent>* events);
@@ -77,13 +95,16 @@ class Scheduler {
 
   // Fills `input` with the next step and takes it as submitted. False when there is nothing to do;
   // `input` is then to be thrown away. Each true must be followed by one Update, in the same order.
-  [[nodiscard]] bool Schedule(absl::Time now, StepInput* input);
+  [[nodiscard]] bool Schedule(absl::Time now, StepInput* input, std::vector<EngineEvent>* events);
   // Takes the result of the oldest step in flight. Moves parts of `output` into `events`. A failed
   // step, or one whose output does not match its input, finishes the requests in it with kError.
   void Update(const StepInput& input,
               StepOutput* output,
               absl::Time now,
               std::vector<EngineEvent>* events);
+
+  // Forgets every prefix and every image that no live sequence uses.
+  void FlushCache();
 
   int32_t num_waiting() const { return waiting_.size(); }
   int64_t num_waiting_tokens() const { return waiting_.num_prompt_tokens(); }
@@ -113,8 +134,30 @@ class Scheduler {
     TokenId stop_token = -1;
   };
 
-  void Admit();
-  bool CanAdmit(const Sequence& sequence) const;
+  void AddSequence(std::unique_ptr<Sequence> sequence);
+  void Admit(const Turn& turn);
+  // The n samples of a request share its prompt: the others wait until the first has computed it.
+  bool MayStart(const Sequence& sequence) const;
+  // Takes the blocks of the longest known prefix, when there is room for the rest of its tokens;
+  // else changes nothing.
+  bool TakePrefix(Sequence* sequence);
+  // Images whose keys and values were all found need no features; what the router said of them is
+  // reported again.
+  void SkipCachedImages(Sequence* sequence, const Turn& turn);
+  void ReportRouting(Sequence* sequence, int32_t image_idx, CacheLevel level, const Turn& turn);
+
+  void AddSpan(Sequence* sequence);
+  // Blocks for positions up to `end`, preempting less urgent sequences if need be. Returns how far
+  // the table reaches, at most `end`.
+  int32_t ReserveBlocks(Sequence* sequence, int32_t end);
+  // Makes the least urgent sequence that is less urgent than this one leave. False when there is
+  // none, or when its blocks come only after a step in flight.
+  bool PreemptFor(const Sequence& sequence);
+  void Preempt(Sequence* sequence);
+  void ReleaseSlot(Sequence* sequence);
+  // Takes the sequences that left out of running_, back into the queue.
+  void RequeuePreempted();
+  void KeepFullBlocks(Sequence* sequence, int32_t num_computed_before);
   // A RouteJob or EncodeJob is unfinished, and no step in flight can bring it.
   bool AwaitsJobs() const;
 
@@ -142,14 +185,20 @@ class Scheduler {
   const SchedulerOptions options_;
   BlockPool pool_;
   const int32_t block_size_;
+  PrefixKeyMaker key_maker_;
+  PrefixCache prefixes_;
+  const CacheLevel feature_level_;  // what features that are there spare a request
   VisionCacheIndex vision_;
   StepBuilder builder_;
 
+  TenantShares shares_;
   WaitingQueue waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;        // by admission
-  std::vector<std::unique_ptr<Sequence>> retiring_;       // by finish
-  absl::flat_hash_map<RequestKey, Sequence*> live_;       // waiting and running
-  std::set<std::pair<absl::Time, RequestKey>> expiries_;  // of live_, finite ones
+  std::vector<std::unique_ptr<Sequence>> running_;         // most urgent first
+  std::vector<std::unique_ptr<Sequence>> retiring_;        // by finish
+  absl::flat_hash_map<SequenceKey, Sequence*> live_;       // waiting and running
+  std::set<std::pair<absl::Time, SequenceKey>> expiries_;  // of live_, finite ones
+  int32_t num_leaving_ = 0;                                // of running_
+  bool blocks_are_short_ = false;  // somebody wanted more in the last Schedule
 
   std::vector<SlotId> free_slots_;
   std::vector<Sequence*> slot_owner_;  // by slot; running or retiring
@@ -158,6 +207,8 @@ class Scheduler {
   std::vector<SlotId> pending_retired_slots_;
   std::vector<std::pair<SlotId, int32_t>> pending_released_visuals_;
   std::vector<ImageHash> pending_evicted_images_;
+  std::vector<BlockId> evicted_blocks_;  // reused by one call
+  std::vector<BlockId> prefix_blocks_;   // reused by one call
 
   uint64_t last_submitted_step_ = 0;
   uint64_t last_finished_step_ = 0;

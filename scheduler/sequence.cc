@@ -33,7 +33,7 @@ bool Sequence::CanMove(SequenceState from, SequenceState to) {
     case SequenceState::kWaiting:
       return to == SequenceState::kRunning || to == SequenceState::kReleased;
     case SequenceState::kRunning:
-      return to == SequenceState::kRetiring;
+      return to == SequenceState::kRetiring || to == SequenceState::kWaiting;
     case SequenceState::kRetiring:
       return to == SequenceState::kReleased;
     case SequenceState::kReleased:
@@ -46,9 +46,9 @@ void Sequence::MoveTo(SequenceState state) {
   PARROT_CHECK(CanMove(state_, state))
       << SequenceStateName(state_) << " to " << SequenceStateName(state);
   state_ = state;
-  if (state == SequenceState::kRunning && request_->kind == RequestKind::kGenerate) {
-    generated_.reserve(request_->max_tokens);
-  }
+  if (state != SequenceState::kRunning) return;
+  was_admitted_ = true;
+  if (request_->kind == RequestKind::kGenerate) generated_.reserve(request_->max_tokens);
 }
 
 int64_t Sequence::max_positions() const {
@@ -86,6 +86,22 @@ void Sequence::AppendSample(TokenId token) {
   PARROT_CHECK(num_inflight_samples_ > 0);
   --num_inflight_samples_;
   generated_.push_back(token);
+}
+
+void Sequence::TakeCachedTokens(int32_t count) {
+  PARROT_CHECK(next_position() == 0 && count < num_tokens()) << count << " of " << num_tokens();
+  num_computed_tokens_ = count;
+  if (!was_admitted_) num_cached_tokens_ = std::min(count, num_prompt_tokens_);
+}
+
+void Sequence::Preempt() {
+  PARROT_CHECK(num_inflight_tokens_ == 0 && num_inflight_samples_ == 0 && blocks_.ids().empty());
+  MoveTo(SequenceState::kWaiting);
+  num_computed_tokens_ = 0;
+  slot_ = -1;
+  started_ = false;
+  is_leaving_ = false;
+  for (VisualProgress& visual : visuals_) visual.state = VisualState::kAbsent;
 }
 
 int32_t Sequence::visual_limit() const {

@@ -11,9 +11,10 @@
 //   second step in flight          position 5 with TokenSource::kSampledOnDevice
 //   after Commit of the first      num_computed 5, num_tokens 6
 //
-// States: kWaiting -> kRunning -> kRetiring -> kReleased, and kWaiting -> kReleased. Retiring: its
-// FinishEvent is out and it is never scheduled again, but a step in flight may still use its
-// blocks. MoveTo CHECKs that a transition is one of these.
+// States: kWaiting -> kRunning -> kRetiring -> kReleased, kWaiting -> kReleased, and kRunning ->
+// kWaiting for one that is preempted: it keeps its tokens and computes their keys and values again.
+// Retiring: its FinishEvent is out and it is never scheduled again, but a step in flight may still
+// use its blocks. MoveTo CHECKs that a transition is one of these.
 //
 // Confined to the engine thread. Steady decode steps allocate nothing: generated tokens are
 // reserved at the start.
@@ -22,9 +23,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/hash.h"
 #include "model/api/step.h"
 #include "model/api/token.h"
 #include "scheduler/block_table.h"
@@ -47,7 +50,14 @@ enum class VisualState {
 struct VisualProgress {
   VisualState state = VisualState::kAbsent;
   uint64_t route_step = 0;  // step that brought the RouteJob
+  CacheLevel cache_level = CacheLevel::kNone;
+  bool reported = false;       // its RoutingEvent is out
+  std::vector<float> weights;  // of the experts, once known
 };
+
+// What names a sequence: the request and which of its num_sequences answers.
+using SequenceKey = std::pair<RequestKey, int32_t>;
+inline constexpr int32_t kAllSequences = -1;
 
 class Sequence {
  public:
@@ -59,6 +69,7 @@ class Sequence {
   const Request& request() const { return *request_; }
   RequestKey key() const { return request_->key; }
   int32_t sequence_idx() const { return sequence_idx_; }
+  SequenceKey sequence_key() const { return {key(), sequence_idx_}; }
   absl::Time queued_at() const { return queued_at_; }
 
   SequenceState state() const { return state_; }
@@ -92,6 +103,18 @@ class Sequence {
   void CommitTokens(int32_t count);
   // The oldest sample in flight came back as `token` and becomes part of the sequence.
   void AppendSample(TokenId token);
+  // The first `count` positions were found in the prefix cache. REQUIRES: nothing is computed yet.
+  void TakeCachedTokens(int32_t count);
+  // Of the prompt, when it was first admitted.
+  int32_t num_cached_tokens() const { return num_cached_tokens_; }
+  // kRunning -> kWaiting: no position is computed any more, the slot is another's. REQUIRES: no
+  // step in flight names it; its blocks are given back.
+  void Preempt();
+  // It ran before: the limit on waiting for the first place is not for it.
+  bool was_admitted() const { return was_admitted_; }
+  // Preempted as soon as no step in flight names it; until then it is not scheduled.
+  bool is_leaving() const { return is_leaving_; }
+  void set_leaving() { is_leaving_ = true; }
 
   // Device resources.
   SlotId slot() const { return slot_; }
@@ -104,6 +127,10 @@ class Sequence {
   // The youngest step that names the slot; its blocks are not free before that step is done.
   uint64_t last_step() const { return last_step_; }
   void set_last_step(uint64_t step_id) { last_step_ = step_id; }
+
+  // Keys of its full blocks (prefix_cache.h), as far as anybody asked.
+  std::vector<Sha256Digest>& block_keys() { return block_keys_; }
+  const std::vector<Sha256Digest>& block_keys() const { return block_keys_; }
 
   std::vector<VisualProgress>& visuals() { return visuals_; }
   const std::vector<VisualProgress>& visuals() const { return visuals_; }
@@ -130,10 +157,15 @@ class Sequence {
   int32_t num_inflight_tokens_ = 0;
   int32_t num_inflight_samples_ = 0;
 
+  int32_t num_cached_tokens_ = 0;
+  bool was_admitted_ = false;
+  bool is_leaving_ = false;
+
   SlotId slot_ = -1;
   bool started_ = false;
   BlockTable blocks_;
   uint64_t last_step_ = 0;
+  std::vector<Sha256Digest> block_keys_;
   std::vector<VisualProgress> visuals_;  // by image_idx
 
   absl::Time first_step_at_ = absl::InfiniteFuture();

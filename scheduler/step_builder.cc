@@ -29,10 +29,11 @@ void StepBuilder::Touch(Sequence* sequence) {
   sequence->set_started();
 }
 
-void StepBuilder::AddVisionJobs(Sequence* sequence) {
+void StepBuilder::AddVisionJobs(Sequence* sequence, CacheLevel level) {
   for (size_t i = 0; i < sequence->visuals().size(); ++i) {
     if (sequence->visuals()[i].state != VisualState::kAbsent) continue;
     const PlacedImage& placed = sequence->request().images[i];
+    sequence->visuals()[i].cache_level = CacheLevel::kNone;
     if (placed.routing != RoutingSource::kZeros) {
       const ImageHash& hash = placed.image.hash;
       const VisionCacheIndex::State state = vision_.state(hash);
@@ -40,9 +41,10 @@ void StepBuilder::AddVisionJobs(Sequence* sequence) {
         if (num_images_left_ == 0) continue;
         --num_images_left_;
         input_->encode_jobs.push_back({placed.image, 0, budget_.num_vision_layers});
-        vision_.BeginEncode(hash, input_->step_id);
-      } else if (state == VisionCacheIndex::State::kEncoding &&
-                 vision_.encode_step(hash) != input_->step_id) {
+        vision_.BeginEncode(hash, input_->step_id, &input_->evicted_images);
+      } else if (state == VisionCacheIndex::State::kReady) {
+        sequence->visuals()[i].cache_level = level;
+      } else if (vision_.encode_step(hash) != input_->step_id) {
         continue;
       }
     }
@@ -66,23 +68,33 @@ void StepBuilder::AddRouteJob(Sequence* sequence, int32_t image_idx) {
   visual.route_step = input_->step_id;
 }
 
-void StepBuilder::AddSpan(Sequence* sequence) {
-  if (num_tokens_left_ == 0) return;
+int32_t StepBuilder::SpanEnd(const Sequence& sequence) const {
+  const int32_t begin = sequence.next_position();
+  int64_t end = sequence.num_tokens();
+  if (begin >= end) end = std::min(begin + 1, sequence.num_device_tokens());
+  const int32_t visual_limit = sequence.visual_limit();
+  if (visual_limit < sequence.num_prompt_tokens()) end = std::min<int64_t>(end, visual_limit);
+  end = std::min(end, sequence.max_positions());
+  end = std::min<int64_t>(end, int64_t{begin} + num_tokens_left_);
+  return std::max(begin, static_cast<int32_t>(end));
+}
+
+void StepBuilder::AppendBlocks(const Sequence& sequence, size_t first) {
+  if (!sequence.started()) return;  // its SlotStart brings them
+  const std::vector<BlockId>& blocks = sequence.blocks().ids();
+  for (size_t i = first; i < blocks.size(); ++i) {
+    input_->block_appends.push_back({.slot = sequence.slot(), .block = blocks[i]});
+  }
+}
+
+void StepBuilder::AddSpan(Sequence* sequence, int32_t end) {
   const int32_t begin = sequence->next_position();
   const bool on_device = begin >= sequence->num_tokens();
-  int64_t end = sequence->num_tokens();
-  if (on_device) end = std::min(begin + 1, sequence->num_device_tokens());
-  const int32_t visual_limit = sequence->visual_limit();
-  if (visual_limit < sequence->num_prompt_tokens()) end = std::min<int64_t>(end, visual_limit);
-  end = std::min(end, sequence->max_positions());
-  end = std::min<int64_t>(end, int64_t{begin} + num_tokens_left_);
-  if (end <= begin) return;
-
   Touch(sequence);
   Span span;
   span.slot = sequence->slot();
   span.start_position = begin;
-  span.num_tokens = static_cast<int32_t>(end - begin);
+  span.num_tokens = end - begin;
   if (on_device) {
     span.source = TokenSource::kSampledOnDevice;
   } else {
@@ -97,7 +109,7 @@ void StepBuilder::AddSpan(Sequence* sequence) {
     input_->logits_rows.push_back(row);
   }
   input_->spans.push_back(span);
-  AddVisualSpans(*sequence, begin, static_cast<int32_t>(end));
+  AddVisualSpans(*sequence, begin, end);
   sequence->SubmitTokens(span.num_tokens, samples);
   num_tokens_left_ -= span.num_tokens;
 }

@@ -4,7 +4,7 @@
 //
 //   builder.Begin(step_id, now, &input);
 //   for (...) builder.AddVisionJobs(sequence);
-//   for (...) builder.AddSpan(sequence);
+//   for (...) builder.AddSpan(sequence, end);   // end <= builder.SpanEnd(*sequence)
 //
 // Confined to the engine thread. Steady decode steps allocate nothing once the vectors of the
 // pooled StepInput have grown.
@@ -36,14 +36,20 @@ class StepBuilder {
   void Begin(uint64_t step_id, absl::Time now, StepInput* input);
 
   // Encodes each image of the sequence that nobody has encoded yet, as far as the images budget
-  // goes, and routes those whose features are there or come with this step. An image that another
-  // step is encoding waits for it: were the two jobs in different steps, the failure of the first
-  // would take a second request down.
-  void AddVisionJobs(Sequence* sequence);
+  // goes, and routes those whose features are there (at `level`) or come with this step. An image
+  // that another step is encoding waits for it: were the two jobs in different steps, the failure
+  // of the first would take a second request down.
+  void AddVisionJobs(Sequence* sequence, CacheLevel level);
 
-  // The sequence's next positions: up to the first whose visual tokens are missing, up to the end,
-  // up to the tokens budget. A span that ends with the last token also samples.
-  void AddSpan(Sequence* sequence);
+  // How far the sequence could come in this step: up to the first position whose visual tokens are
+  // missing, to the end, to the tokens budget. next_position() when it cannot move.
+  int32_t SpanEnd(const Sequence& sequence) const;
+  // Positions [next_position(), end). One that ends with the last token also samples. REQUIRES:
+  // next_position() < end <= SpanEnd(); its block table reaches `end`.
+  void AddSpan(Sequence* sequence, int32_t end);
+  // Tells the worker of blocks that joined the table of a sequence whose slot it knows: those from
+  // index `first` on.
+  void AppendBlocks(const Sequence& sequence, size_t first);
 
  private:
   // The step names the sequence: takes its slot if this is the first.

@@ -1,42 +1,56 @@
-// WaitingQueue: sequences that wait for a slot and blocks, in the order in which they are to start.
-// It owns them until Pop or Remove. Here first come, first served: the head is never overtaken, so
-// none starves.
+// WaitingQueue: sequences that wait for a slot and blocks. It owns them until Remove, and says who
+// is to start next:
+//   1. the highest priority, which grows by one for each aging interval a sequence has waited,
+//   2. the tenant that was served least,
+//   3. the earliest deadline, then the earliest arrival.
+// The one it names is never overtaken, so with aging none starves.
 //
 // Confined to the engine thread.
 #ifndef PARROT_SCHEDULER_WAITING_QUEUE_H_
 #define PARROT_SCHEDULER_WAITING_QUEUE_H_
 
 #include <cstdint>
-#include <list>
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
+#include "scheduler/tenant_shares.h"
 
 namespace parrot {
 
 class WaitingQueue {
  public:
-  bool empty() const { return order_.empty(); }
-  int32_t size() const { return static_cast<int32_t>(order_.size()); }
+  // Borrows `shares`, which outlives it. REQUIRES: aging_interval > 0.
+  WaitingQueue(absl::Duration aging_interval, const TenantShares* shares)
+      : aging_interval_(aging_interval), shares_(*shares) {}
+
+  bool empty() const { return sequences_.empty(); }
+  int32_t size() const { return static_cast<int32_t>(sequences_.size()); }
   // Sum of the prompts' tokens.
   int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
 
   // REQUIRES: its key is not in the queue.
   void Push(std::unique_ptr<Sequence> sequence);
-  // The next to start. REQUIRES: not empty.
-  const Sequence& Front() const { return *order_.front(); }
-  std::unique_ptr<Sequence> Pop();
+  // The next to start among those that `may_start` lets through; null when there is none. Linear in
+  // size(), which the engine bounds.
+  Sequence* Next(absl::Time now, const std::function<bool(const Sequence&)>& may_start) const;
   // Null when the key is not here.
-  std::unique_ptr<Sequence> Remove(RequestKey key);
+  std::unique_ptr<Sequence> Remove(SequenceKey key);
+  // Any of them; null when empty.
+  Sequence* Any() const { return empty() ? nullptr : sequences_.front().get(); }
 
  private:
-  using Order = std::list<std::unique_ptr<Sequence>>;
-  std::unique_ptr<Sequence> Take(Order::iterator it);
+  int64_t Priority(const Sequence& sequence, absl::Time now) const;
+  bool IsBefore(const Sequence& a, const Sequence& b, absl::Time now) const;
 
-  Order order_;
-  absl::flat_hash_map<RequestKey, Order::iterator> by_key_;
+  const absl::Duration aging_interval_;
+  const TenantShares& shares_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;   // in no order
+  absl::flat_hash_map<SequenceKey, size_t> index_of_;  // into sequences_
   int64_t num_prompt_tokens_ = 0;
 };
 

@@ -62,7 +62,7 @@ TokenId TokenOfHash(uint64_t hash, int32_t vocab_size) {
 
 FakeModelState::FakeModelState(FakeModelOptions options)
     : options_(std::move(options)),
-      block_owner_(options_.capacity.num_blocks, -1),
+      num_tables_(options_.capacity.num_blocks, 0),
       cache_(static_cast<size_t>(options_.capacity.num_blocks) * options_.capacity.block_size,
              kNeverWritten) {
   PARROT_CHECK(options_.vocab_size > 0 && options_.capacity.block_size > 0);
@@ -80,7 +80,7 @@ absl::Status FakeModelState::ApplyBookkeeping(const StepInput& input) {
   for (const SlotId id : input.retired_slots) {
     const auto it = slots_.find(id);
     if (it == slots_.end()) return Broken("retired slot ", id, " is unknown");
-    for (const BlockId block : it->second.blocks) block_owner_[block] = -1;
+    for (const BlockId block : it->second.blocks) --num_tables_[block];
     slots_.erase(it);
     std::erase_if(pending_routes_, [id](const PendingRoute& r) { return r.slot == id; });
   }
@@ -145,10 +145,11 @@ absl::Status FakeModelState::TakeBlock(SlotId slot, BlockId block) {
   if (block < 0 || block >= options_.capacity.num_blocks) {
     return Broken("block ", block, " is out of range");
   }
-  if (block_owner_[block] != -1) {
-    return Broken("block ", block, " of slot ", slot, " belongs to slot ", block_owner_[block]);
+  const auto it = slots_.find(slot);
+  if (it != slots_.end() && std::count(it->second.blocks.begin(), it->second.blocks.end(), block)) {
+    return Broken("block ", block, " is twice in the table of slot ", slot);
   }
-  block_owner_[block] = slot;
+  ++num_tables_[block];
   return absl::OkStatus();
 }
 
@@ -207,10 +208,17 @@ absl::Status FakeModelState::CheckSpan(const StepInput& input, const Span& span)
   if (end > static_cast<int64_t>(slot.blocks.size()) * options_.capacity.block_size) {
     return Broken("slot ", span.slot, " has no block for position ", end - 1);
   }
+  for (int64_t p = span.start_position; p < end; p += 1) {
+    const BlockId block = slot.blocks[p / options_.capacity.block_size];
+    if (num_tables_[block] != 1) return Broken("block ", block, " is shared and written");
+  }
   if (slot.spoiled) return absl::OkStatus();  // its positions mean nothing any more
-  if (span.start_position != slot.num_computed) {
+  if (slot.num_computed >= 0 && span.start_position != slot.num_computed) {
     return Broken(
         "slot ", span.slot, " starts at ", span.start_position, ", not ", slot.num_computed);
+  }
+  for (int32_t p = 0; slot.num_computed < 0 && p < span.start_position; ++p) {
+    if (Cell(slot, p) == kNeverWritten) return Broken("position ", p, " was never computed");
   }
   if (end > static_cast<int64_t>(slot.token_ids.size())) {
     return Broken("slot ", span.slot, " knows ", slot.token_ids.size(), " tokens, not ", end);

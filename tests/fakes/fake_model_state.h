@@ -3,7 +3,9 @@
 // contract of model/api/step.h, and computes tokens that depend on everything a real model would
 // read: each position's content goes into a fake cache through the block table, and the sampled
 // token is a hash of all contents read back through that table. A block shared by mistake, a stale
-// block or visual tokens of the wrong image therefore change the answer.
+// block or visual tokens of the wrong image therefore change the answer. Blocks may be in several
+// tables, and a slot may begin after positions whose contents are there; only a block that is in
+// one table may be written.
 //
 // Confined to one thread. Used by FakeModelExecutor; tests that want the expected answer of a
 // prompt fold TokenContent and VisualContent themselves.
@@ -80,8 +82,8 @@ class FakeModelState {
     std::vector<BlockId> blocks;
     std::vector<TokenId> token_ids;  // known to the device: the prompt and what was sampled
     int32_t num_prompt_tokens = 0;
-    int32_t num_computed = 0;
-    int64_t last_sample = -1;  // value of now_ in the step that sampled last
+    int32_t num_computed = -1;  // unknown before its first span
+    int64_t last_sample = -1;   // value of now_ in the step that sampled last
     bool spoiled = false;
     std::map<int32_t, Visual> visuals;  // by image_idx
   };
@@ -112,7 +114,7 @@ class FakeModelState {
 
   const FakeModelOptions options_;
   std::map<SlotId, Slot> slots_;
-  std::vector<SlotId> block_owner_;  // -1: nobody's
+  std::vector<int32_t> num_tables_;  // by block: how many slots have it
   std::vector<uint64_t> cache_;      // [num_blocks * block_size]
   // Images whose features are there (due <= now_) or on their way.
   std::map<ImageHash, int64_t> features_;

@@ -34,7 +34,7 @@ class Driver {
 
   void Add(const RequestBuilder& request) { scheduler_.Add(request.Build(), clock_.Now()); }
   void Cancel(RequestKey key) {
-    scheduler_.Cancel(key, clock_.Now(), &events_);
+    scheduler_.Cancel({key, kAllSequences}, clock_.Now(), &events_);
     Deliver();
   }
   void Expire() {
@@ -45,7 +45,9 @@ class Driver {
   // Submits one step; null when there is nothing to do. The step stays valid until its Finish.
   const StepInput* Submit() {
     auto input = std::make_unique<StepInput>();
-    if (!scheduler_.Schedule(clock_.Now(), input.get())) return nullptr;
+    const bool scheduled = scheduler_.Schedule(clock_.Now(), input.get(), &events_);
+    Deliver();
+    if (!scheduled) return nullptr;
     in_flight_.push_back(std::move(input));
     return in_flight_.back().get();
   }
@@ -541,7 +543,7 @@ TEST(SchedulerTest, RequestsWithOneImageShareItsEncode) {
   EXPECT_EQ(driver.sink().Tokens(1), ExpectedTokens(*first.Build()));
   EXPECT_EQ(driver.sink().Tokens(2), ExpectedTokens(*second.Build()));
   EXPECT_EQ(driver.model().num_features(), 0);
-  EXPECT_EQ(driver.scheduler().vision().num_images(), 0);
+  EXPECT_EQ(driver.scheduler().vision().num_used(), 0);
 }
 
 TEST(SchedulerTest, TwoPlacesOfOneImageShareItsEncode) {

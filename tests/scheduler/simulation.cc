@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <utility>
@@ -24,11 +25,19 @@ constexpr int32_t kVocabSize = 50;
 // What the simulation knows of one admitted request.
 struct Tracked {
   std::shared_ptr<const Request> request;
-  std::vector<TokenId> expected;
-  std::vector<TokenId> tokens;
+  std::vector<TokenId> expected;  // of each sequence
+  struct Sequence {
+    std::vector<TokenId> tokens;
+    bool cancelled = false;
+    bool finished = false;
+  };
+  std::vector<Sequence> sequences;
   int num_routings = 0;
-  bool cancelled = false;
-  bool finished = false;
+
+  bool finished() const {
+    return std::all_of(
+        sequences.begin(), sequences.end(), [](const Sequence& s) { return s.finished; });
+  }
 };
 
 class Simulation final : public EventSink {
@@ -80,6 +89,8 @@ class Simulation final : public EventSink {
   void OneEvent();
   void Arrive();
   std::shared_ptr<const Request> MakeRequest();
+  // An earlier request anew: what the caches are for.
+  std::shared_ptr<const Request> Repeat();
   void Cancel();
   void InjectFailure();
   void Turn();
@@ -108,7 +119,7 @@ class Simulation final : public EventSink {
   bool stopped_ = false;
   int num_drains_asked_ = 0;
   int num_drains_done_ = 0;
-  int num_live_ = 0;
+  int num_live_ = 0;  // sequences
 };
 
 void Simulation::Configure() {
@@ -119,11 +130,16 @@ void Simulation::Configure() {
   capacity.max_step_tokens = Pick(1, 48);
   capacity.max_step_images = Pick(1, 3);
   capacity.max_steps_in_flight = Pick(1, 2);
+  capacity.image_bytes = 100;
+  capacity.caches_experts = Chance(50);
   engine_options_.max_num_seqs = Pick(1, 8);
   engine_options_.max_num_batched_tokens = Pick(1, 64);
   engine_options_.max_images_per_step = Pick(1, 3);
   engine_options_.max_model_len = Pick(16, 80);
   engine_options_.max_queue_size = Pick(1, 8);
+  engine_options_.enable_prefix_caching = !Chance(20);
+  if (Chance(60)) engine_options_.vision_cache_memory_bytes = Pick(0, 4) * capacity.image_bytes;
+  engine_options_.priority_aging_interval = absl::Seconds(Pick(1, 10));
   engine_options_.queue_timeout = absl::Seconds(Pick(5, 60));
   if (Chance(10)) slot_failure_percent_ = Pick(1, 5);
 
@@ -157,6 +173,14 @@ void Simulation::OneEvent() {
     Cancel();
   } else if (Chance(15)) {
     InjectFailure();
+  } else if (Chance(20)) {
+    Trace("flush");
+    Count("flush");
+    engine_->FlushCache();
+  } else if (Chance(20)) {
+    Trace(engine_->load().paused ? "resume" : "pause");
+    Count("pause or resume");
+    engine_->load().paused ? engine_->Resume() : engine_->Pause();
   } else if (Chance(4)) {
     Trace("drain");
     Count("drain");
@@ -168,9 +192,25 @@ void Simulation::OneEvent() {
   }
 }
 
+std::shared_ptr<const Request> Simulation::Repeat() {
+  auto again = std::make_shared<Request>(
+      *std::next(requests_.begin(), Pick(0, static_cast<int32_t>(requests_.size()) - 1))
+           ->second.request);
+  again->key = next_key_;
+  again->arrival = clock_.Now();
+  again->deadline = absl::InfiniteFuture();
+  again->sampling.seed = next_key_;
+  Count("repeated prompt");
+  return again;
+}
+
 std::shared_ptr<const Request> Simulation::MakeRequest() {
+  if (!requests_.empty() && Chance(25)) return Repeat();
   RequestBuilder builder(next_key_);
   builder.Arrival(clock_.Now()).MaxTokens(Pick(1, 12));
+  if (Chance(70)) builder.Content(Pick(0, 2));
+  builder.Tenant(Chance(70) ? "a" : "b").UsePrefixCache(!Chance(10));
+  if (Chance(30)) builder.Priority(Pick(0, 9));
   if (Chance(90)) builder.Text(Pick(1, Chance(10) ? 60 : 12));
   const int32_t num_images = Chance(40) ? Pick(1, 2) : 0;
   for (int32_t i = 0; i < num_images; ++i) {
@@ -178,8 +218,11 @@ std::shared_ptr<const Request> Simulation::MakeRequest() {
     if (Chance(20)) routing = Chance(50) ? RoutingSource::kZeros : RoutingSource::kWeights;
     builder.Image(Pick(0, 4), routing).Text(Pick(0, 4));
   }
-  if (num_images > 0 && Chance(20)) builder.Route();
-  if (Chance(3)) builder.NumSequences(2);
+  if (num_images > 0 && Chance(20)) {
+    builder.Route();
+  } else if (Chance(10)) {
+    builder.NumSequences(Pick(2, 3));
+  }
   if (Chance(30)) builder.StopToken(Pick(0, kVocabSize - 1)).StopToken(Pick(0, kVocabSize - 1));
   if (Chance(10)) builder.MinTokens(Pick(1, 4));
   if (Chance(25)) {
@@ -213,17 +256,30 @@ void Simulation::Arrive() {
   Tracked& tracked = requests_[key];
   tracked.expected = request->kind == RequestKind::kRoute ? std::vector<TokenId>()
                                                           : ExpectedTokens(*request, kVocabSize);
+  tracked.sequences.resize(request->num_sequences);
+  num_live_ += request->num_sequences;
+  if (request->num_sequences > 1) Count("several sequences");
   tracked.request = std::move(request);
-  ++num_live_;
 }
 
 void Simulation::Cancel() {
   const RequestKey key = static_cast<RequestKey>(Pick(1, static_cast<int32_t>(next_key_)));
   const auto it = requests_.find(key);
-  const bool live = it != requests_.end() && !it->second.finished;
+  const bool live = it != requests_.end() && !it->second.finished();
+  if (live && Chance(30)) {
+    std::vector<Tracked::Sequence>& sequences = it->second.sequences;
+    const int32_t idx = Pick(0, static_cast<int32_t>(sequences.size()) - 1);
+    Trace("cancel ", key, " sequence ", idx);
+    Count("cancel of one sequence");
+    sequences[idx].cancelled = true;
+    engine_->CancelSequence(key, idx);
+    return;
+  }
   Trace("cancel ", key);
   Count(live ? "cancel" : "cancel of nobody");
-  if (live) it->second.cancelled = true;
+  if (live) {
+    for (Tracked::Sequence& sequence : it->second.sequences) sequence.cancelled = true;
+  }
   engine_->Cancel(key);
 }
 
@@ -241,7 +297,7 @@ void Simulation::Turn() {
   const bool did_something = engine_->RunOnce();
   Trace("turn", did_something ? "" : " (nothing)");
   for (const auto& [key, tracked] : requests_) {
-    if (!tracked.finished && tracked.request->deadline <= clock_.Now()) {
+    if (!tracked.finished() && tracked.request->deadline <= clock_.Now()) {
       Fail("request ", key, " lives on after its deadline");
     }
   }
@@ -250,7 +306,7 @@ void Simulation::Turn() {
 
 void Simulation::CheckProgress(bool did_something) {
   const EngineLoad load = engine_->load();
-  if (did_something || load.step_in_flight) return;
+  if (did_something || load.step_in_flight || load.paused) return;
   if (load.num_running > 0 || load.num_waiting > 0) {
     Fail("stuck with ", load.num_running, " running and ", load.num_waiting, " waiting");
   }
@@ -271,19 +327,24 @@ void Simulation::Take(const RoutingEvent& event) {
   Mix(event.key);
   Tracked& tracked = requests_.at(event.key);
   ++tracked.num_routings;
-  if (tracked.finished) Fail("routing after the end of ", event.key);
+  if (event.cache_level != CacheLevel::kNone) {
+    static const char* const kNames[] = {"", "features", "experts", "keys and values"};
+    Count(absl::StrCat("reused ", kNames[static_cast<int>(event.cache_level)]));
+  }
+  if (tracked.sequences[0].finished) Fail("routing after the end of ", event.key);
 }
 
 void Simulation::Take(const TokenEvent& event) {
   Mix(event.key);
   Mix(static_cast<uint64_t>(event.token));
   Tracked& tracked = requests_.at(event.key);
-  if (tracked.finished) Fail("token after the end of ", event.key);
-  const size_t i = tracked.tokens.size();
+  Tracked::Sequence& sequence = tracked.sequences.at(event.sequence_idx);
+  if (sequence.finished) Fail("token after the end of ", event.key);
+  const size_t i = sequence.tokens.size();
   if (i >= tracked.expected.size() || tracked.expected[i] != event.token) {
     Fail("request ", event.key, " got another token at ", i);
   }
-  tracked.tokens.push_back(event.token);
+  sequence.tokens.push_back(event.token);
 }
 
 void Simulation::Take(const FinishEvent& event) {
@@ -293,21 +354,24 @@ void Simulation::Take(const FinishEvent& event) {
   const std::string why = GetErrorFacts(event.status).reason;
   Trace("  finish ", event.key, " ", FinishReasonName(event.reason), " ", why);
   Count(absl::StrCat("finished ", FinishReasonName(event.reason), why.empty() ? "" : " ", why));
-  if (tracked.finished) Fail("two ends of ", event.key);
-  tracked.finished = true;
+  Tracked::Sequence& sequence = tracked.sequences.at(event.sequence_idx);
+  if (sequence.finished) Fail("two ends of ", event.key);
+  sequence.finished = true;
+  if (event.num_cached_tokens > 0) Count("prefix hit");
   --num_live_;
   CheckFinish(tracked, event);
 }
 
 void Simulation::CheckFinish(const Tracked& tracked, const FinishEvent& event) {
   const Request& request = *tracked.request;
-  if (event.num_completion_tokens != static_cast<int32_t>(tracked.tokens.size())) {
+  const Tracked::Sequence& sequence = tracked.sequences[event.sequence_idx];
+  if (event.num_completion_tokens != static_cast<int32_t>(sequence.tokens.size())) {
     Fail("request ", event.key, " counts ", event.num_completion_tokens, " tokens");
   }
   switch (event.reason) {
     case FinishReason::kLength:
     case FinishReason::kStop: {
-      if (tracked.tokens != tracked.expected) Fail("request ", event.key, " ended early");
+      if (sequence.tokens != tracked.expected) Fail("request ", event.key, " ended early");
       const bool full = static_cast<int32_t>(tracked.expected.size()) == request.max_tokens;
       const bool stopped = event.reason == FinishReason::kStop;
       if (request.kind == RequestKind::kGenerate && full == stopped) {
@@ -317,11 +381,12 @@ void Simulation::CheckFinish(const Tracked& tracked, const FinishEvent& event) {
           std::count_if(request.images.begin(), request.images.end(), [](const PlacedImage& image) {
             return image.routing != RoutingSource::kZeros;
           });
-      if (tracked.num_routings != num_routed) Fail("request ", event.key, " lacks its routing");
+      if (event.sequence_idx == 0 && tracked.num_routings != num_routed)
+        Fail("request ", event.key, " lacks its routing");
       return;
     }
     case FinishReason::kCancelled:
-      if (!tracked.cancelled) Fail("request ", event.key, " was not cancelled");
+      if (!sequence.cancelled) Fail("request ", event.key, " was not cancelled");
       return;
     case FinishReason::kDeadline:
       if (request.deadline > clock_.Now())
@@ -337,6 +402,7 @@ void Simulation::CheckFinish(const Tracked& tracked, const FinishEvent& event) {
 
 void Simulation::End() {
   slot_failure_percent_ = 0;
+  engine_->Resume();
   if (Chance(10)) {
     // Stops in the middle of things; the steps in flight come first, by the engine's contract.
     while (executor_->RunStep()) {
@@ -360,7 +426,7 @@ void Simulation::End() {
 void Simulation::CheckEnd() {
   if (num_live_ != 0) Fail(num_live_, " requests never ended");
   for (const auto& [key, tracked] : requests_) {
-    if (!tracked.finished) Fail("request ", key, " never ended");
+    if (!tracked.finished()) Fail("request ", key, " never ended");
   }
   if (num_drains_done_ != num_drains_asked_) Fail("a drain never ended");
   const EngineLoad load = engine_->load();
@@ -369,10 +435,13 @@ void Simulation::CheckEnd() {
   if (load.num_waiting != 0 || load.num_running != 0) Fail("the load shows ghosts");
   if (load.health.ok() && !stopped_) {
     if (executor_->num_live_slots() != 0) Fail(executor_->num_live_slots(), " slots leaked");
-    if (executor_->num_features() != 0) Fail(executor_->num_features(), " images leaked");
+    if (executor_->num_features() != load.num_vision_entries) {
+      Fail(executor_->num_features(), " images there, ", load.num_vision_entries, " known");
+    }
   }
   if (!load.health.ok()) Count("dead at the end");
   if (executor_->counts().max_in_flight == 2) Count("two steps in flight");
+  if (load.num_preemptions > 0) Count("preemption");
 }
 
 }  // namespace

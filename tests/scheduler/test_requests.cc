@@ -32,18 +32,23 @@ ImageInput TestImage(int id) {
   return image;
 }
 
-RequestBuilder::RequestBuilder(RequestKey key) {
+RequestBuilder::RequestBuilder(RequestKey key) : content_(key) {
   request_.key = key;
   request_.max_tokens = 1;
   request_.sampling.seed = key;
   request_.arrival = absl::FromUnixSeconds(1'000'000'000);
 }
 
+RequestBuilder& RequestBuilder::Content(uint64_t content) {
+  content_ = content;
+  return *this;
+}
+
 RequestBuilder& RequestBuilder::Text(int32_t count) {
   for (int32_t i = 0; i < count; ++i) {
     const auto position = static_cast<int64_t>(request_.token_ids.size());
-    const auto token = static_cast<TokenId>(
-        (static_cast<int64_t>(request_.key) * 31 + position * 7) % kTestVocabSize);
+    const auto token =
+        static_cast<TokenId>((static_cast<int64_t>(content_) * 31 + position * 7) % kTestVocabSize);
     request_.token_ids.push_back(token);
     request_.text_ids.push_back(token);
   }
@@ -96,6 +101,21 @@ RequestBuilder& RequestBuilder::Deadline(absl::Time deadline) {
 
 RequestBuilder& RequestBuilder::NumSequences(int32_t count) {
   request_.num_sequences = count;
+  return *this;
+}
+
+RequestBuilder& RequestBuilder::Tenant(std::string tenant) {
+  request_.tenant = std::move(tenant);
+  return *this;
+}
+
+RequestBuilder& RequestBuilder::Priority(int32_t priority) {
+  request_.priority = priority;
+  return *this;
+}
+
+RequestBuilder& RequestBuilder::UsePrefixCache(bool use) {
+  request_.use_prefix_cache = use;
   return *this;
 }
 

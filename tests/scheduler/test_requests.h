@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -31,7 +32,9 @@ ImageInput TestImage(int id);
 class RequestBuilder {
  public:
   explicit RequestBuilder(RequestKey key);
-  // `count` text tokens that depend on key and position.
+  // Of the texts to come; default: the key. Requests of the same content share prefixes.
+  RequestBuilder& Content(uint64_t content);
+  // `count` text tokens that depend on content and position.
   RequestBuilder& Text(int32_t count);
   RequestBuilder& Image(int id, RoutingSource routing = RoutingSource::kText);
   RequestBuilder& MaxTokens(int32_t max_tokens);
@@ -41,11 +44,15 @@ class RequestBuilder {
   RequestBuilder& Arrival(absl::Time arrival);
   RequestBuilder& Deadline(absl::Time deadline);
   RequestBuilder& NumSequences(int32_t count);
+  RequestBuilder& Tenant(std::string tenant);
+  RequestBuilder& Priority(int32_t priority);
+  RequestBuilder& UsePrefixCache(bool use);
   RequestBuilder& Logprobs(int32_t count);
   std::shared_ptr<const Request> Build() const;
 
  private:
   Request request_;
+  uint64_t content_;
 };
 
 // What the fake executor generates for the request when nothing ends it early but its stop tokens
