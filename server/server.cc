@@ -172,6 +172,11 @@ EngineOptions Server::MakeEngineOptions() const {
   engine.max_model_len =
       options_.max_model_len > 0 ? options_.max_model_len : model_.config.model_max_length;
   engine.max_queue_size = max_queue_size();
+  engine.enable_prefix_caching = options_.enable_prefix_caching;
+  engine.model_revision = model_.config.revision;
+  const bool keeps_images = options_.vision_cache_level != "off";
+  engine.vision_cache_memory_bytes = keeps_images ? options_.vision_cache_memory_bytes : 0;
+  engine.priority_aging_interval = options_.priority_aging;
   engine.queue_timeout = options_.queue_timeout;
   return engine;
 }
@@ -190,6 +195,7 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.limits.max_images = options_.max_images_per_prompt;
   frontend.limits.default_timeout = options_.request_timeout;
   frontend.limits.max_timeout = options_.max_request_timeout;
+  frontend.limits.deadline_margin = options_.deadline_margin;
   frontend.limits.max_receive_message_bytes = options_.grpc_max_message_bytes;
   frontend.capacity.num_preprocess_threads = options_.preprocess_threads;
   frontend.capacity.stall_timeout = options_.client_stall_timeout;

@@ -24,13 +24,16 @@ struct FrontendLimits {
   int32_t max_stop_token_ids = 64;
   int32_t max_stop_strings = 4;
   int32_t max_stop_string_bytes = 64;
-  int32_t max_logit_bias = 128;
+  int32_t max_logit_bias = 128;       // token ids
+  float max_abs_logit_bias = 100.0f;  // of one; enough to force or to ban a token
   int32_t max_logprobs = 20;
   int32_t max_n = 128;
   int32_t max_request_id_bytes = 128;
   int32_t max_language_bytes = 16;
   absl::Duration default_timeout = absl::Seconds(60);
   absl::Duration max_timeout = absl::Seconds(600);
+  // Work stops so long before the transport's deadline: what is there still reaches the client.
+  absl::Duration deadline_margin = absl::Milliseconds(50);
 
   // Checked by the protocol before it parses; here so that one place states every limit.
   int64_t max_receive_message_bytes = 16 << 20;

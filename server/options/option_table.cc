@@ -239,6 +239,20 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                  &Options::kv_cache_memory_bytes,
                  int64_t{1} << 16,
                  int64_t{1} << 46));
+  add(BoolOption({"enable-prefix-caching",
+                  group,
+                  "Reuse keys and values of prompts that begin alike; never changes an answer."},
+                 &Options::enable_prefix_caching));
+  add(ChoiceOption({"vision-cache-level",
+                    group,
+                    "What is kept of an image for the next question about it: nothing, its "
+                    "features, or the outputs of all experts too."},
+                   &Options::vision_cache_level,
+                   {"off", "features", "experts"}));
+  add(SizeOption({"vision-cache-memory", group, "Memory for the kept; images in use may take more. 0: keep none."},
+                 &Options::vision_cache_memory_bytes,
+                 0,
+                 int64_t{1} << 46));
   add(IntOption(
       {"max-queue-size", group, "Requests that wait for their turn; 0: 4 x max-num-seqs."},
       &Options::max_queue_size,
@@ -249,6 +263,13 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
       &Options::queue_timeout,
       absl::Milliseconds(1),
       absl::Hours(24)));
+  add(DurationOption({"priority-aging",
+                      group,
+                      "A request that has waited so long is served as if its priority were one "
+                      "higher."},
+                     &Options::priority_aging,
+                     absl::Milliseconds(1),
+                     absl::Hours(24)));
   add(DurationOption({"request-timeout", group, "Time for an answer when the client sets none."},
                      &Options::request_timeout,
                      absl::Milliseconds(1),
@@ -259,6 +280,13 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                      &Options::max_request_timeout,
                      absl::Milliseconds(1),
                      absl::Hours(24)));
+  add(DurationOption({"deadline-margin",
+                      group,
+                      "Work stops so long before the client's deadline, so that what is there "
+                      "still reaches it."},
+                     &Options::deadline_margin,
+                     absl::ZeroDuration(),
+                     absl::Minutes(1)));
   add(DurationOption({"client-stall-timeout",
                       group,
                       "A client that takes none of its answer for so long is cut off (ABORTED)."},

@@ -27,14 +27,19 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   // Scheduling and memory.
   int32_t max_model_len = 0;  // tokens, prompt and answer; 0: the model's training length
   int32_t max_num_seqs = 8;   // sequences that run at once
-  int32_t max_num_batched_tokens = 1024;               // positions of one step
-  int32_t max_images_per_step = 1;                     // vision-tower passes of one step
-  int32_t block_size = 32;                             // tokens per KV block
-  int64_t kv_cache_memory_bytes = int64_t{2} << 30;    // of keys and values
+  int32_t max_num_batched_tokens = 1024;                   // positions of one step
+  int32_t max_images_per_step = 1;                         // vision-tower passes of one step
+  int32_t block_size = 32;                                 // tokens per KV block
+  int64_t kv_cache_memory_bytes = int64_t{2} << 30;        // of keys and values
+  bool enable_prefix_caching = true;                       // keys and values of prompts seen before
+  int64_t vision_cache_memory_bytes = int64_t{256} << 20;  // of images that nobody uses just now
+  std::string vision_cache_level = "features";             // off | features | experts
   int32_t max_queue_size = 0;                          // requests that wait; 0: 4 x max_num_seqs
   absl::Duration queue_timeout = absl::Seconds(30);    // longest wait for the first step
+  absl::Duration priority_aging = absl::Seconds(10);   // wait that counts as one priority more
   absl::Duration request_timeout = absl::Seconds(60);  // when the client gives no deadline
   absl::Duration max_request_timeout = absl::Seconds(600);  // cap on the client's deadline
+  absl::Duration deadline_margin = absl::Milliseconds(50);  // kept for the answer's way back
   absl::Duration client_stall_timeout = absl::Seconds(10);  // a reader that takes nothing: ABORTED
   absl::Duration step_timeout = absl::Seconds(600);         // a longer step counts as a dead engine
 
