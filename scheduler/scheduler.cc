@@ -360,6 +360,17 @@ bool Scheduler::MayStart(const Sequence& sequence) const {
   return first == live_.end() || first->second->num_generated_tokens() > 0;
 }
 
+int64_t Scheduler::NumPromisedBlocks() const {
+  int64_t count = 0;
+  for (const auto& sequence : running_) {
+    if (sequence->request().kind == RequestKind::kRoute) continue;
+    const int64_t num_blocks = BlockTable::NumBlocksFor(sequence->num_tokens(), block_size_);
+    const auto num_taken = static_cast<int64_t>(sequence->blocks().ids().size());
+    count += std::max<int64_t>(num_blocks - num_taken, 0);
+  }
+  return count;
+}
+
 bool Scheduler::TakePrefix(Sequence* sequence) {
   if (sequence->request().kind == RequestKind::kRoute) return true;
   const int64_t max_blocks = BlockTable::NumBlocksFor(sequence->max_positions(), block_size_);
@@ -384,7 +395,8 @@ bool Scheduler::TakePrefix(Sequence* sequence) {
   const int64_t num_missing = BlockTable::NumBlocksFor(num_tokens, block_size_) - num_hits;
   // One more for each that runs: it shall not be preempted for the newcomer's sake at once.
   const auto num_running = static_cast<int64_t>(running_.size());
-  if (num_missing + num_unowned + num_running > pool_.num_available()) return false;
+  const int64_t num_wanted = num_missing + num_unowned + num_running + NumPromisedBlocks();
+  if (num_wanted > pool_.num_available()) return false;
   for (const BlockId block : prefix_blocks_) pool_.AddRef(block);
   sequence->blocks().mutable_ids()->assign(prefix_blocks_.begin(), prefix_blocks_.end());
   sequence->TakeCachedTokens(num_hits * block_size_);

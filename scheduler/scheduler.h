@@ -138,8 +138,10 @@ class Scheduler {
   void Admit(const Turn& turn);
   // The n samples of a request share its prompt: the others wait until the first has computed it.
   bool MayStart(const Sequence& sequence) const;
-  // Takes the blocks of the longest known prefix, when there is room for the rest of its tokens;
-  // else changes nothing.
+  // Blocks that those who run will still take for the tokens they have.
+  int64_t NumPromisedBlocks() const;
+  // Takes the blocks of the longest known prefix, when there is room for the rest of its tokens
+  // beside what is promised to others; else changes nothing.
   bool TakePrefix(Sequence* sequence);
   // Images whose keys and values were all found need no features; what the router said of them is
   // reported again.
