@@ -77,18 +77,16 @@ TEST(RequestLimitsTest, RefusesWithReasonValueAndLimit) {
        "2147483654",
        "40"},
       {"blocks", [](Request& r) { r.max_tokens = 27; }, invalid, "KV_CACHE_TOO_SMALL", "9", "8"},
-      {"n",
-       [](Request& r) { r.num_sequences = 2; },
-       absl::StatusCode::kUnimplemented,
-       "UNSUPPORTED_OPTION",
-       "2",
-       "1"},
-      {"n of zero",
-       [](Request& r) { r.num_sequences = 0; },
-       absl::StatusCode::kUnimplemented,
-       "UNSUPPORTED_OPTION",
-       "0",
-       "1"},
+      {"n of zero", [](Request& r) { r.num_sequences = 0; }, internal, "MALFORMED_REQUEST", "", ""},
+      {"route of two answers",
+       [](Request& r) {
+         r.kind = RequestKind::kRoute;
+         r.num_sequences = 2;
+       },
+       internal,
+       "MALFORMED_REQUEST",
+       "",
+       ""},
       {"route without image",
        [](Request& r) {
          r.kind = RequestKind::kRoute;

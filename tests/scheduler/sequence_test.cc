@@ -16,11 +16,12 @@ constexpr SequenceState kStates[] = {SequenceState::kWaiting,
 
 const absl::Time kStart = absl::FromUnixSeconds(1'000'000'000);
 
-TEST(SequenceTest, MovesOnlyForward) {
+TEST(SequenceTest, MovesForwardAndBackToTheQueueWhenPreempted) {
   using S = SequenceState;
   const std::vector<std::pair<S, S>> legal = {{S::kWaiting, S::kRunning},
                                               {S::kWaiting, S::kReleased},
                                               {S::kRunning, S::kRetiring},
+                                              {S::kRunning, S::kWaiting},
                                               {S::kRetiring, S::kReleased}};
   for (const S from : kStates) {
     for (const S to : kStates) {
@@ -66,6 +67,36 @@ TEST(SequenceDeathTest, RefusesPositionsWithoutTokens) {
   EXPECT_DEATH(sequence.SubmitTokens(3, false), "3 at 0 of 2");
   EXPECT_DEATH(sequence.CommitTokens(1), "in flight");
   EXPECT_DEATH(sequence.AppendSample(1), "");
+}
+
+TEST(SequenceTest, APreemptedOneKeepsItsTokensAndComputesThemAgain) {
+  Sequence sequence(RequestBuilder(1).Text(2).Image(1).Text(1).MaxTokens(4).Build(), 0, kStart);
+  EXPECT_FALSE(sequence.was_admitted());
+  sequence.TakeCachedTokens(2);
+  sequence.MoveTo(SequenceState::kRunning);
+  sequence.set_slot(3);
+  sequence.set_started();
+  sequence.set_leaving();
+  sequence.visuals()[0].state = VisualState::kConsumed;
+  sequence.visuals()[0].reported = true;
+  sequence.SubmitTokens(6, /*samples=*/true);
+  EXPECT_DEATH(sequence.Preempt(), "") << "a step in flight names it";
+  sequence.CommitTokens(6);
+  sequence.AppendSample(42);
+  sequence.Preempt();
+  EXPECT_EQ(sequence.state(), SequenceState::kWaiting);
+  EXPECT_TRUE(sequence.was_admitted());
+  EXPECT_FALSE(sequence.is_leaving());
+  EXPECT_FALSE(sequence.started());
+  EXPECT_EQ(sequence.slot(), -1);
+  EXPECT_EQ(sequence.num_tokens(), 9);
+  EXPECT_EQ(sequence.token(8), 42);
+  EXPECT_EQ(sequence.next_position(), 0);
+  EXPECT_EQ(sequence.visuals()[0].state, VisualState::kAbsent);
+  EXPECT_TRUE(sequence.visuals()[0].reported) << "its routing is told once";
+  sequence.TakeCachedTokens(8);
+  EXPECT_EQ(sequence.num_cached_tokens(), 2) << "of the first admission";
+  EXPECT_EQ(sequence.next_position(), 8);
 }
 
 TEST(SequenceTest, CopiesTokensAcrossPromptAndAnswer) {
