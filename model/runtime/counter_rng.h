@@ -1,5 +1,5 @@
-// A counter-based generator: the draw of a token is a function of (seed, sequence, position) alone,
-// so it does not depend on batch mates, chunks, preemption or the backend.
+// A counter-based generator: the draw of a token is a function of (seed, position) alone, so it
+// does not depend on batch mates, chunks, preemption or the backend.
 #ifndef PARROT_MODEL_RUNTIME_COUNTER_RNG_H_
 #define PARROT_MODEL_RUNTIME_COUNTER_RNG_H_
 
@@ -16,10 +16,9 @@ constexpr uint64_t MixBits(uint64_t z) {
 }
 
 // Uniform in [0, 1), multiples of 2^-53.
-constexpr double CounterUniform(uint64_t seed, int32_t sequence_idx, int32_t position) {
+constexpr double CounterUniform(uint64_t seed, int32_t position) {
   constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;
-  const uint64_t counter = (static_cast<uint64_t>(static_cast<uint32_t>(sequence_idx)) << 32) |
-                           static_cast<uint32_t>(position);
+  const uint64_t counter = static_cast<uint32_t>(position);
   const uint64_t bits = MixBits(MixBits(seed + kGolden) ^ MixBits(counter + kGolden * 3));
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }

@@ -43,6 +43,10 @@ struct ModelRunnerOptions {
   int32_t max_num_batched_tokens = 2048;  // tokens of a step
   int32_t max_images_per_step = 4;
   int64_t kv_cache_memory_bytes = int64_t{1} << 30;
+  // Keeps the outputs of all experts with the features of each image: another question about it
+  // then costs the router and a weighted sum. Visual tokens come from them whether the image is new
+  // or not, so both get the same bits. No effect on a model without experts.
+  bool vision_cache_experts = false;
   int32_t block_size = 32;  // tokens per KV block
   // The reference backend on a CPU computes the sequences (and images) of a step one by one, so
   // that each gets the same bits alone and among others. True: together, as other devices do;

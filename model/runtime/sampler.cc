@@ -1,6 +1,7 @@
 #include "model/runtime/sampler.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "model/runtime/counter_rng.h"
@@ -29,6 +30,12 @@ std::vector<LogitEdit> MakeEdits(const SamplerRequest& request, int32_t vocab_si
   for (const auto& [token, bias] : sampling.logit_bias) {
     if (token >= 0 && token < vocab_size) edits[token].bias += bias;
   }
+  if (request.next_position < request.num_prompt_tokens + sampling.min_tokens) {
+    for (const TokenId token : sampling.late_token_ids) {
+      if (token < 0 || token >= vocab_size) continue;
+      edits[token].bias = -std::numeric_limits<float>::infinity();
+    }
+  }
   std::vector<LogitEdit> result;
   result.reserve(edits.size());
   for (auto& [token, edit] : edits) {
@@ -45,7 +52,8 @@ SampleRow ToSampleRow(const SamplerRequest& request, std::span<const LogitEdit> 
           .top_k = sampling.top_k,
           .top_p = sampling.top_p,
           .min_p = sampling.min_p,
-          .uniform = CounterUniform(sampling.seed, sampling.sequence_idx, request.next_position),
+          .uniform = CounterUniform(sampling.seed + static_cast<uint64_t>(sampling.sequence_idx),
+                                    request.next_position),
           .num_logprobs = sampling.num_logprobs,
           .edits = edits};
 }

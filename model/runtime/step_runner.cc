@@ -65,7 +65,12 @@ StepRunner::StepRunner(const ModelWeights& weights,
                .max_steps_in_flight = 1,
                .image_tokens = config.vision.num_tokens(),
                .num_experts = config.moe.enabled ? config.moe.num_experts : 0,
-               .num_vision_layers = model_.vision().num_layers()};
+               .num_vision_layers = model_.vision().num_layers(),
+               .caches_experts = options.vision_cache_experts && model_.moe() != nullptr};
+  const int64_t features_bytes = int64_t{capacity_.image_tokens} * config.language.hidden_size *
+                                 static_cast<int64_t>(c10::elementSize(backend_.compute_dtype()));
+  capacity_.image_bytes =
+      features_bytes * (capacity_.caches_experts ? 1 + capacity_.num_experts : 1);
   workspace_ = backend_.MakeWorkspace(
       {.max_rows = options.max_num_batched_tokens, .max_images = options.max_images_per_step});
   dense_ = backend_.MakeDenseContext();
@@ -174,7 +179,13 @@ absl::Status StepRunner::Encode(std::span<const EncodeJob> jobs, StepOutput* out
     // A copy: images of one pass are evicted one by one, and the workspace is used again.
     const at::Tensor own = hidden.narrow(0, i * rows, rows).clone();
     if (finished) {
-      vision_cache_.PutFeatures(jobs[i].image.hash, own);
+      VisionCache::Image image = {.features = own};
+      if (capacity_.caches_experts) {
+        StageTimer experts(backend_, Stage::kExperts, &output->times);
+        image.experts = model_.moe()->ExpertOutputs(own, *workspace_).clone();
+        experts.Stop();
+      }
+      vision_cache_.Put(jobs[i].image.hash, image);
       output->encodes_done.push_back({.image = jobs[i].image.hash, .status = absl::OkStatus()});
     } else {
       vision_cache_.PutPartial(jobs[i].image.hash, end, own);
@@ -233,16 +244,21 @@ absl::Status StepRunner::Route(const RouteJob& job, StepOutput* output, RouteDon
                   at::TensorOptions(backend_.device()).dtype(backend_.compute_dtype()));
     return absl::OkStatus();
   }
-  const at::Tensor features = vision_cache_.Features(job.image);
-  if (!features.defined()) return MissingFeatures();
+  const VisionCache::Image* image = vision_cache_.Find(job.image);
+  if (image == nullptr) return MissingFeatures();
   if (model_.moe() == nullptr) {
-    slot->visuals[job.image_idx] = features;
+    slot->visuals[job.image_idx] = image->features;
     return absl::OkStatus();
   }
   at::Tensor weights;
-  RETURN_IF_ERROR(RoutingWeights(job, features, output, &weights));
+  RETURN_IF_ERROR(RoutingWeights(job, image->features, output, &weights));
   StageTimer experts(backend_, Stage::kExperts, &output->times);
-  slot->visuals[job.image_idx] = model_.moe()->VisualTokens(features, weights, *workspace_).clone();
+  const MultilingualMoe& moe = *model_.moe();
+  const at::Tensor visuals =
+      capacity_.caches_experts
+          ? moe.Combine(image->features, image->experts, weights.view({-1}), *workspace_)
+          : moe.VisualTokens(image->features, weights, *workspace_);
+  slot->visuals[job.image_idx] = visuals.clone();
   experts.Stop();
   done->weights =
       job.source == RoutingSource::kWeights ? job.weights : ToFloats(weights.view({-1}));

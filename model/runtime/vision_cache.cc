@@ -2,13 +2,9 @@
 
 namespace parrot {
 
-at::Tensor VisionCache::Features(const ImageHash& image) const {
-  const auto it = features_.find(image);
-  return it == features_.end() ? at::Tensor() : it->second;
-}
-
-void VisionCache::PutFeatures(const ImageHash& image, const at::Tensor& features) {
-  features_[image] = features;
+const VisionCache::Image* VisionCache::Find(const ImageHash& image) const {
+  const auto it = images_.find(image);
+  return it == images_.end() ? nullptr : &it->second;
 }
 
 at::Tensor VisionCache::TakePartial(const ImageHash& image, int32_t num_layers) {
@@ -24,7 +20,7 @@ void VisionCache::PutPartial(const ImageHash& image, int32_t num_layers, const a
 }
 
 void VisionCache::Evict(const ImageHash& image) {
-  features_.erase(image);
+  images_.erase(image);
   partials_.erase(image);
 }
 

@@ -1,5 +1,6 @@
-// VisionCache: the projected features F of images, and towers that are still running. Which images
-// stay is the scheduler's decision (StepInput::evicted_images). Confined to the worker's thread.
+// VisionCache: the projected features F of images, where the worker keeps them the outputs E of all
+// experts, and towers that are still running. Which images stay is the scheduler's decision
+// (StepInput::evicted_images). Confined to the worker's thread.
 #ifndef PARROT_MODEL_RUNTIME_VISION_CACHE_H_
 #define PARROT_MODEL_RUNTIME_VISION_CACHE_H_
 
@@ -13,9 +14,14 @@ namespace parrot {
 
 class VisionCache {
  public:
-  // Features [tokens, H] of a finished image; undefined when there are none.
-  at::Tensor Features(const ImageHash& image) const;
-  void PutFeatures(const ImageHash& image, const at::Tensor& features);
+  struct Image {
+    at::Tensor features;  // [tokens, H]
+    at::Tensor experts;   // [experts, tokens, H]; undefined when they are not kept
+  };
+
+  // A finished image; null when there is none.
+  const Image* Find(const ImageHash& image) const;
+  void Put(const ImageHash& hash, const Image& image) { images_[hash] = image; }
 
   // State [tokens, vision hidden] after `num_layers` layers of a pass that was cut; undefined when
   // the image is not that far.
@@ -24,14 +30,14 @@ class VisionCache {
 
   // Both kinds; nothing happens when there are none.
   void Evict(const ImageHash& image);
-  size_t size() const { return features_.size() + partials_.size(); }
+  size_t size() const { return images_.size() + partials_.size(); }
 
  private:
   struct Partial {
     int32_t num_layers = 0;
     at::Tensor hidden;
   };
-  absl::flat_hash_map<ImageHash, at::Tensor> features_;
+  absl::flat_hash_map<ImageHash, Image> images_;
   absl::flat_hash_map<ImageHash, Partial> partials_;
 };
 

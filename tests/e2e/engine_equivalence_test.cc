@@ -1,0 +1,351 @@
+// The engine with the real model in float32: whatever the scheduler does with a request (batch it,
+// cut its prompt, preempt it, take its prefix or its image from a cache, sample it n times), its
+// token ids are those it gets alone on a cold engine. Each golden prompt is asked in several ways,
+// greedily and with seeded sampling.
+//
+// The reference backend calls BLAS, which rounds by the shape of a call; so a token may differ
+// where the two best logits are closer than the rounding that was measured on the tokens before.
+// Such cases are printed and counted.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "gtest/gtest.h"
+#include "model/runtime/model_runner_factory.h"
+#include "scheduler/engine.h"
+#include "tests/model/golden_prompts/golden_prompts.h"
+
+namespace parrot {
+namespace {
+
+constexpr int32_t kMaxNewTokens = 8;
+constexpr int32_t kNumSamples = 3;
+
+// What one sequence was answered.
+struct Answer {
+  std::vector<TokenId> tokens;
+  std::vector<float> logprobs;
+  std::vector<float> margins;  // best minus second best logit
+  FinishEvent finish;
+};
+using Answers = std::map<std::pair<size_t, int32_t>, Answer>;  // by request and sequence
+
+class AnswerSink final : public EventSink {
+ public:
+  void OnEvents(std::vector<EngineEvent>& events) override {
+    absl::MutexLock lock(&mutex_);
+    for (const EngineEvent& event : events) {
+      if (const auto* token = std::get_if<TokenEvent>(&event)) {
+        Answer& answer = answers_[{token->key, token->sequence_idx}];
+        answer.tokens.push_back(token->token);
+        answer.logprobs.push_back(token->logprob);
+        answer.margins.push_back(token->top.at(0).logprob - token->top.at(1).logprob);
+      } else if (const auto* finish = std::get_if<FinishEvent>(&event)) {
+        answers_[{finish->key, finish->sequence_idx}].finish = *finish;
+        ++num_finished_;
+      }
+    }
+  }
+
+  Answers Await(int num_sequences) {
+    absl::MutexLock lock(&mutex_);
+    const auto done = [this, num_sequences]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return num_finished_ == num_sequences;
+    };
+    mutex_.Await(absl::Condition(&done));
+    num_finished_ = 0;
+    return std::exchange(answers_, {});
+  }
+
+ private:
+  absl::Mutex mutex_;
+  Answers answers_ ABSL_GUARDED_BY(mutex_);
+  int num_finished_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// One prompt as the front end would hand it over: visual tokens expanded.
+std::shared_ptr<Request> MakeRequest(const GoldenPrompt& prompt, const GoldenPrompts& golden) {
+  const ModelConfig& config = golden.checkpoint().config();
+  auto request = std::make_shared<Request>();
+  for (const TokenId id : prompt.ids) {
+    if (id != kVisualToken) {
+      request->token_ids.push_back(id);
+      continue;
+    }
+    PlacedImage placed;
+    placed.image = prompt.images.at(request->images.size());
+    placed.position = request->num_prompt_tokens();
+    placed.num_tokens = config.vision.num_tokens();
+    request->token_ids.insert(request->token_ids.end(), placed.num_tokens, kVisualToken);
+    request->images.push_back(std::move(placed));
+  }
+  request->text_ids = prompt.text_ids();
+  request->max_tokens = kMaxNewTokens;
+  request->stop_token_ids = {config.eos_token_id};
+  request->sampling.num_logprobs = 2;
+  return request;
+}
+
+// Several ways to ask each prompt; at least 300 over all checkpoints.
+std::vector<std::shared_ptr<Request>> MakeRequests(const GoldenPrompts& golden) {
+  std::vector<std::shared_ptr<Request>> requests;
+  for (const GoldenPrompt& prompt : golden.prompts()) {
+    if (prompt.kind == "truncated") continue;  // longer than the context: refused here
+    for (int way = 0; way < 6; ++way) {
+      std::shared_ptr<Request> request = MakeRequest(prompt, golden);
+      SamplingParams& sampling = request->sampling;
+      if (way >= 2) sampling.temperature = 0.5f + 0.25f * static_cast<float>(way);
+      if (way == 3) sampling.top_k = 20;
+      if (way == 4) sampling.top_p = 0.9f;
+      if (way == 1 || way == 5) sampling.repetition_penalty = 1.3f;
+      sampling.seed = 1'000 * requests.size() + static_cast<uint64_t>(way);
+      requests.push_back(std::move(request));
+    }
+  }
+  return requests;
+}
+
+struct Setup {
+  int32_t max_num_seqs = 1;
+  int32_t chunk_tokens = 4096;
+  bool prefix_caching = false;
+  bool keep_features = false;
+  bool keep_experts = false;
+  int64_t kv_bytes = int64_t{256} << 20;
+  int32_t num_passes = 1;  // over the same requests, on one engine
+};
+
+struct Outcome {
+  std::vector<Answers> passes;
+  EngineLoad load;
+};
+
+std::unique_ptr<ModelExecutor> MakeRunner(const GoldenPrompts& golden, const Setup& setup) {
+  ModelRunnerOptions options;
+  options.dtype = ComputeDtype::kFloat32;
+  options.max_num_seqs = 16;
+  options.max_num_batched_tokens = 8192;
+  options.kv_cache_memory_bytes = setup.kv_bytes;
+  options.vision_cache_experts = setup.keep_experts;
+  options.vocab_size = golden.vocab_size();
+  absl::StatusOr<std::unique_ptr<ModelExecutor>> runner =
+      CreateModelRunner(golden.checkpoint(), options);
+  EXPECT_TRUE(runner.ok()) << runner.status();
+  return runner.ok() ? *std::move(runner) : nullptr;
+}
+
+Outcome RunAll(const GoldenPrompts& golden,
+               const std::vector<std::shared_ptr<Request>>& requests,
+               const Setup& setup) {
+  const std::unique_ptr<ModelExecutor> runner = MakeRunner(golden, setup);
+  EngineOptions options;
+  options.max_num_seqs = setup.max_num_seqs;
+  options.max_num_batched_tokens = setup.chunk_tokens;
+  options.max_images_per_step = 4;
+  options.max_model_len = 4096;
+  options.max_queue_size = 100'000;
+  options.queue_timeout = absl::InfiniteDuration();
+  options.enable_prefix_caching = setup.prefix_caching;
+  if (setup.keep_features) options.vision_cache_memory_bytes = int64_t{1} << 30;
+  AnswerSink sink;
+  Engine engine(options, runner.get(), &sink, &Clock::Real());
+  engine.Start();
+  Outcome outcome;
+  for (int32_t pass = 0; pass < setup.num_passes; ++pass) {
+    int num_sequences = 0;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      auto request = std::make_shared<Request>(*requests[i]);
+      request->key = i;
+      num_sequences += request->num_sequences;
+      const absl::Status added = engine.Add(std::move(request));
+      EXPECT_TRUE(added.ok()) << added;
+      if (!added.ok()) return outcome;
+    }
+    outcome.passes.push_back(sink.Await(num_sequences));
+  }
+  outcome.load = engine.load();
+  engine.Stop();
+  return outcome;
+}
+
+struct Comparison {
+  int num_requests = 0;
+  int num_tokens = 0;
+  int num_excused = 0;
+  float rounding = 0.0f;
+};
+
+// The largest difference of logits that rounding made on the tokens both agree on, and whether the
+// first token on which they do not was closer than that.
+void Compare(const Answer& expected, const Answer& actual, Comparison* comparison) {
+  ++comparison->num_requests;
+  float rounding = 1e-6f;
+  const size_t size = std::min(expected.tokens.size(), actual.tokens.size());
+  for (size_t k = 0; k < size; ++k) {
+    if (expected.tokens[k] != actual.tokens[k]) {
+      ++comparison->num_excused;
+      std::cout << "    token " << k << " differs, margin " << expected.margins[k]
+                << ", rounding so far " << rounding << "\n";
+      EXPECT_LT(expected.margins[k], 10 * std::max(rounding, 1e-5f));
+      return;
+    }
+    ++comparison->num_tokens;
+    rounding = std::max(rounding, std::abs(expected.logprobs[k] - actual.logprobs[k]));
+  }
+  comparison->rounding = std::max(comparison->rounding, rounding);
+  EXPECT_EQ(expected.tokens.size(), actual.tokens.size());
+  EXPECT_EQ(expected.finish.reason, actual.finish.reason);
+}
+
+void ExpectSame(const std::string& what, const Answers& expected, const Outcome& outcome) {
+  Comparison comparison;
+  for (const Answers& answers : outcome.passes) {
+    EXPECT_FALSE(answers.empty());
+    for (const auto& [key, answer] : answers) {
+      SCOPED_TRACE(testing::Message() << what << ", request " << key.first << "." << key.second);
+      EXPECT_TRUE(answer.finish.status.ok()) << answer.finish.status;
+      Compare(expected.at(key), answer, &comparison);
+    }
+  }
+  std::cout << "  " << what << ": " << comparison.num_requests << " answers, "
+            << comparison.num_tokens << " tokens equal, " << comparison.num_excused
+            << " answers excused by rounding (at most " << comparison.rounding << ")\n";
+}
+
+// A checkpoint's prompts, and what each request is answered alone. Made once.
+struct Baseline {
+  explicit Baseline(const std::string& checkpoint)
+      : golden(checkpoint), requests(MakeRequests(golden)) {
+    expected = RunAll(golden, requests, {}).passes.at(0);
+  }
+  const GoldenPrompts golden;
+  const std::vector<std::shared_ptr<Request>> requests;
+  Answers expected;
+
+  static const Baseline& Of(const std::string& checkpoint) {
+    static auto* const all = new std::map<std::string, std::unique_ptr<Baseline>>();
+    std::unique_ptr<Baseline>& baseline = (*all)[checkpoint];
+    if (baseline == nullptr) baseline = std::make_unique<Baseline>(checkpoint);
+    return *baseline;
+  }
+};
+
+class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
+ protected:
+  EngineEquivalenceTest() { std::cout << GetParam() << ": " << requests_.size() << " requests\n"; }
+
+  // Every `stride`th request, renumbered, and what they are answered alone.
+  std::pair<std::vector<std::shared_ptr<Request>>, Answers> Some(size_t stride) const {
+    std::pair<std::vector<std::shared_ptr<Request>>, Answers> some;
+    for (size_t i = 0; i < requests_.size(); i += stride) {
+      some.second[{some.first.size(), 0}] = expected_.at({i, 0});
+      some.first.push_back(requests_[i]);
+    }
+    return some;
+  }
+
+  // KV memory of about `num` of the longest prompts.
+  int64_t KvBytesOf(int num) const {
+    size_t longest = 0;
+    for (const auto& request : requests_) longest = std::max(longest, request->token_ids.size());
+    const LanguageConfig& language = golden_.checkpoint().config().language;
+    const int64_t per_token =
+        int64_t{2} * language.num_layers * language.num_kv_heads * language.head_dim() * 4;
+    return static_cast<int64_t>(num) * static_cast<int64_t>(longest + 64) * per_token;
+  }
+
+  const Baseline& baseline_ = Baseline::Of(GetParam());
+  const GoldenPrompts& golden_ = baseline_.golden;
+  const std::vector<std::shared_ptr<Request>>& requests_ = baseline_.requests;
+  const Answers& expected_ = baseline_.expected;
+};
+
+TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
+  ExpectSame("batched", expected_, RunAll(golden_, requests_, {.max_num_seqs = 16}));
+
+  const Outcome prefix =
+      RunAll(golden_, requests_, {.max_num_seqs = 4, .prefix_caching = true, .num_passes = 2});
+  ExpectSame("prefix-cached", expected_, prefix);
+  EXPECT_GT(prefix.load.num_prefix_hit_tokens, prefix.load.num_prefix_query_tokens / 3);
+
+  for (const bool experts : {false, true}) {
+    const Outcome vision = RunAll(
+        golden_, requests_, {.max_num_seqs = 4, .keep_features = true, .keep_experts = experts});
+    ExpectSame(experts ? "experts cached" : "features cached", expected_, vision);
+    EXPECT_GT(vision.load.num_vision_hits, vision.load.num_vision_queries / 2);
+  }
+
+  for (const bool caching : {false, true}) {
+    const Outcome preempted = RunAll(golden_,
+                                     requests_,
+                                     {.max_num_seqs = 16,
+                                      .prefix_caching = caching,
+                                      .keep_features = true,
+                                      .kv_bytes = KvBytesOf(3)});
+    ExpectSame(caching ? "preempted, prefixes kept" : "preempted", expected_, preempted);
+    EXPECT_GT(preempted.load.num_preemptions, 0);
+  }
+}
+
+TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
+  // Size, and every how manyth request: the small ones take a step for each token or two.
+  std::vector<std::pair<int32_t, size_t>> sizes = {{1, requests_.size() / 10},
+                                                   {2, 8},
+                                                   {7, 3},
+                                                   {31, 2},
+                                                   {32, 2},
+                                                   {33, 2},
+                                                   {64, 2},
+                                                   {257, 1},
+                                                   {577, 1}};
+  std::mt19937 random(1);
+  for (int i = 0; i < 20; ++i) sizes.emplace_back(3 + random() % 600, 8);
+  for (const auto& [chunk_tokens, stride] : sizes) {
+    const auto [requests, expected] = Some(stride);
+    ExpectSame("chunks of " + std::to_string(chunk_tokens),
+               expected,
+               RunAll(golden_, requests, {.max_num_seqs = 1, .chunk_tokens = chunk_tokens}));
+  }
+}
+
+// Sample i of n draws with (seed, i): alone, on a cold engine without caches, it is the same.
+TEST_P(EngineEquivalenceTest, SamplesOfOneRequest) {
+  std::vector<std::shared_ptr<Request>> requests;
+  for (size_t i = 2; i < requests_.size(); i += 6) {
+    requests.push_back(std::make_shared<Request>(*requests_[i]));
+    requests.back()->num_sequences = kNumSamples;
+  }
+  const Outcome alone = RunAll(golden_, requests, {});
+  ExpectSame("n samples",
+             alone.passes.at(0),
+             RunAll(golden_, requests, {.max_num_seqs = 16, .prefix_caching = true}));
+  int num_different = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Answers& answers = alone.passes[0];
+    // Sample 0 is what one request alone gets.
+    EXPECT_EQ(answers.at({i, 0}).tokens, expected_.at({2 + 6 * i, 0}).tokens);
+    if (answers.at({i, 0}).tokens != answers.at({i, 1}).tokens) ++num_different;
+  }
+  EXPECT_GT(num_different, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden,
+                         EngineEquivalenceTest,
+                         testing::ValuesIn(kGoldenCheckpoints),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace parrot
