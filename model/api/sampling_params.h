@@ -17,15 +17,25 @@ struct SamplingParams {
   int32_t top_k = 0;   // keep the k largest; 0 keeps all
   float top_p = 1.0f;  // keep the smallest set whose probability reaches it; (0, 1]
   float min_p = 0.0f;  // keep p >= min_p * max p; [0, 1]
-  // Draws come from a counter-based generator of (seed, sequence index, position), so they do not
-  // depend on batch mates.
+  // Draws come from a counter-based generator of (seed, position), so they do not depend on batch
+  // mates. Answer i of a request with n of them draws with the request's seed + i, modulo 2^64, as
+  // a request of its own with that seed would.
   uint64_t seed = 0;
-  int32_t sequence_idx = 0;  // which of the n samples of a request this is
-  float repetition_penalty = 1.0f;
-  float presence_penalty = 0.0f;
-  float frequency_penalty = 0.0f;
+  int32_t sequence_idx = 0;  // i
+  // Logits are changed in this order, before temperature, top_k, top_p and min_p: the repetition
+  // penalty divides positive logits and multiplies negative ones of every token of the prompt and
+  // the answer; presence and frequency are taken from those of the answer, once and once for each
+  // time; biases are added.
+  float repetition_penalty = 1.0f;  // (0, 10]
+  float presence_penalty = 0.0f;    // [-2, 2]
+  float frequency_penalty = 0.0f;   // [-2, 2]
   std::vector<std::pair<TokenId, float>> logit_bias;
-  int32_t num_logprobs = -1;  // -1: none; k >= 0: the chosen token's and the k largest
+  // These cannot be drawn as one of the first min_tokens tokens of the answer: what would end it.
+  int32_t min_tokens = 0;
+  std::vector<TokenId> late_token_ids;
+  // -1: none; k >= 0: the chosen token's and the k largest, of the distribution before any of the
+  // above.
+  int32_t num_logprobs = -1;
 };
 
 }  // namespace parrot

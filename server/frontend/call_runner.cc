@@ -59,6 +59,13 @@ absl::Status StatusOfFinish(const FinishEvent& event, const std::string& request
   return PublicStatus(event.status, request_id);
 }
 
+// What the client is told at the end. A deadline that passes after some output is no error: the
+// finish event says DEADLINE, and what came until then is valid.
+absl::Status ToldStatus(const absl::Status& status, FinishReason reason, Call& call) {
+  const bool is_partial = reason == FinishReason::kDeadline && call.stream().has_output();
+  return is_partial ? absl::OkStatus() : status;
+}
+
 uint64_t RandomSeed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -109,8 +116,16 @@ void CallRunner::EndAll(const absl::Status& status) {
 // -- The beginning: validate, admit, queue --------------------------------------------------------
 
 absl::Time CallRunner::DeadlineOf(const GenerateSpec& spec, absl::Time arrival) const {
-  if (spec.deadline == absl::InfiniteFuture()) return arrival + options_.limits.default_timeout;
-  return std::min(spec.deadline, arrival + options_.limits.max_timeout);
+  const FrontendLimits& limits = options_.limits;
+  const bool is_open = spec.deadline == absl::InfiniteFuture() && !spec.timeout_ms.has_value();
+  if (is_open) return arrival + limits.default_timeout;
+  absl::Time deadline =
+      std::min(spec.deadline - limits.deadline_margin, arrival + limits.max_timeout);
+  // Perhaps out of range still: the Validator refuses that before the deadline counts.
+  if (spec.timeout_ms.has_value()) {
+    deadline = std::min(deadline, arrival + absl::Milliseconds(*spec.timeout_ms));
+  }
+  return deadline;
 }
 
 std::string CallRunner::MintRequestId(RequestKey key) const {
@@ -195,16 +210,12 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
     if (parts_.clock.Now() >= call.facts().deadline) return DeadlineExceeded();
     return absl::OkStatus();
   };
-  const RequestKind kind = request.kind;
-  const std::optional<int32_t> max_tokens = request.max_tokens;
-  const SamplingParams sampling = request.sampling;
-  std::vector<TokenId> stop_token_ids = std::move(request.stop_token_ids);
-  ASSIGN_OR_RETURN(
-      PreparedPrompt prompt,
-      parts_.prompt_builder.Build(std::move(request), call.facts().tenant, keep_going));
+  ASSIGN_OR_RETURN(PreparedPrompt prompt,
+                   parts_.prompt_builder.Build(request, call.facts().tenant, keep_going));
   const auto num_prompt_tokens = static_cast<int32_t>(prompt.token_ids.size());
-  ASSIGN_OR_RETURN(const int32_t num_tokens,
-                   parts_.validator.CheckLength(kind, num_prompt_tokens, max_tokens));
+  ASSIGN_OR_RETURN(const int32_t max_tokens,
+                   parts_.validator.CheckLength(
+                       request.kind, num_prompt_tokens, request.max_tokens, request.min_tokens));
   if (!prompt.images.empty()) {
     parts_.metrics.CountImages(static_cast<int32_t>(prompt.images.size()),
                                prompt.encoded_image_bytes);
@@ -215,16 +226,15 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
                        /*num_outputs=*/1);
-  absl::Status added = engine_.add(
-      MakeRequest(call, sampling, std::move(stop_token_ids), num_tokens, std::move(prompt)));
+  absl::Status added =
+      engine_.add(MakeRequest(call, std::move(request), max_tokens, std::move(prompt)));
   if (added.ok()) return added;
   NoticeDeadEngine();
   return PublicStatus(added, call.facts().request_id);
 }
 
 std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
-                                                       const SamplingParams& sampling,
-                                                       std::vector<TokenId> stop_token_ids,
+                                                       ValidRequest valid,
                                                        int32_t max_tokens,
                                                        PreparedPrompt prompt) const {
   auto request = std::make_shared<Request>();
@@ -236,15 +246,23 @@ std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
   request->token_ids = std::move(prompt.token_ids);
   request->images = std::move(prompt.images);
   request->text_ids = std::move(prompt.text_ids);
-  request->sampling = sampling;
+  request->sampling = std::move(valid.sampling);
   request->max_tokens = max_tokens;
-  stop_token_ids.push_back(options_.eos_token_id);
+  request->min_tokens = valid.min_tokens;
+  request->ignore_eos = valid.ignore_eos;
+  std::vector<TokenId> stop_token_ids = std::move(valid.stop_token_ids);
+  if (!valid.ignore_eos) stop_token_ids.push_back(options_.eos_token_id);
   std::sort(stop_token_ids.begin(), stop_token_ids.end());
   stop_token_ids.erase(std::unique(stop_token_ids.begin(), stop_token_ids.end()),
                        stop_token_ids.end());
+  if (valid.min_tokens > 0) {
+    request->sampling.min_tokens = valid.min_tokens;
+    request->sampling.late_token_ids = stop_token_ids;
+  }
   request->stop_token_ids = std::move(stop_token_ids);
   request->arrival = facts.arrival;
   request->deadline = facts.deadline;
+  request->priority = valid.priority;
   return request;
 }
 
@@ -257,7 +275,8 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
     ReleaseIfFinished(call);
     return;
   }
-  const absl::Status status = StatusOfFinish(event, call.facts().request_id);
+  const absl::Status status =
+      ToldStatus(StatusOfFinish(event, call.facts().request_id), event.reason, call);
   const std::string tail = call.FinishText();
   const OutputFinishedEvent finished = call.MakeFinish(event.reason, &event, parts_.clock.Now());
   if (status.ok() && call.facts().kind == RequestKind::kRoute) {
@@ -281,14 +300,15 @@ void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
   const std::optional<Call::Ending> ending = call.TryEnd();
   if (!ending.has_value()) return;
   const OutputFinishedEvent finished = call.MakeFinish(reason, nullptr, parts_.clock.Now());
-  if (absl::IsCancelled(status)) parts_.metrics.CountCancelled(ending->stage);
-  CountFailure(call, status);
+  const absl::Status told = ToldStatus(status, reason, call);
+  if (absl::IsCancelled(told)) parts_.metrics.CountCancelled(ending->stage);
+  CountFailure(call, told);
   if (ending->in_engine) {
     parts_.metrics.CountFinished(finished, call.facts().language);
     engine_.cancel(call.facts().key);
   }
   ReleaseIfFinished(call);
-  call.stream().End(status, finished);
+  call.stream().End(told, finished);
 }
 
 void CallRunner::CountFailure(Call& call, const absl::Status& status) {

@@ -92,8 +92,7 @@ class CallRunner {
   void Prepare(Call& call);
   absl::Status PrepareAndAdd(Call& call, ValidRequest request);
   std::shared_ptr<const Request> MakeRequest(const Call& call,
-                                             const SamplingParams& sampling,
-                                             std::vector<TokenId> stop_token_ids,
+                                             ValidRequest valid,
                                              int32_t max_tokens,
                                              PreparedPrompt prompt) const;
   void OnEngineFinished(Call& call, const FinishEvent& event);

@@ -90,7 +90,7 @@ absl::StatusOr<PlacedImage> PromptBuilder::PrepareImage(ImageSpec image,
 }
 
 absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
-    ValidRequest request,
+    ValidRequest& request,
     std::string_view tenant,
     const std::function<absl::Status()>& keep_going) const {
   PreparedPrompt prompt;

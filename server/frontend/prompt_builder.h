@@ -46,10 +46,11 @@ class PromptBuilder {
                 const ClipImageProcessor& image_processor,
                 Clock& clock);
 
-  // Between two stages `keep_going` is asked; what it says when not OK is returned. Errors of text
-  // and images carry their field.
+  // Takes the messages and the prefix out of `request`, the rest of it stays. Between two stages
+  // `keep_going` is asked; what it says when not OK is returned. Errors of text and images carry
+  // their field.
   [[nodiscard]] absl::StatusOr<PreparedPrompt> Build(
-      ValidRequest request,
+      ValidRequest& request,
       std::string_view tenant,
       const std::function<absl::Status()>& keep_going) const;
 

@@ -27,20 +27,25 @@ absl::Status RefuseUnlessNeutral(std::string_view field, const std::optional<T>&
   return UnsupportedOption(field);
 }
 
-absl::Status CheckUnsupportedSampling(const SamplingSpec& spec, const FrontendLimits& limits) {
-  RETURN_IF_ERROR(CheckRange("min_p", spec.min_p, {0.0f, 1.0f}));
+absl::Status CheckPenalties(const SamplingSpec& spec) {
   RETURN_IF_ERROR(CheckRange("repetition_penalty",
                              spec.repetition_penalty,
                              {.min = 0.0f, .max = 10.0f, .min_excluded = true}));
   RETURN_IF_ERROR(CheckRange("presence_penalty", spec.presence_penalty, {-2.0f, 2.0f}));
-  RETURN_IF_ERROR(CheckRange("frequency_penalty", spec.frequency_penalty, {-2.0f, 2.0f}));
-  RETURN_IF_ERROR(CheckRange(
-      "logit_bias", static_cast<int64_t>(spec.logit_bias.size()), 0, limits.max_logit_bias));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("min_p", spec.min_p, 0.0f));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("repetition_penalty", spec.repetition_penalty, 1.0f));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("presence_penalty", spec.presence_penalty, 0.0f));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("frequency_penalty", spec.frequency_penalty, 0.0f));
-  if (!spec.logit_bias.empty()) return UnsupportedOption("logit_bias");
+  return CheckRange("frequency_penalty", spec.frequency_penalty, {-2.0f, 2.0f});
+}
+
+absl::Status CheckLogitBias(const std::vector<std::pair<uint32_t, float>>& logit_bias,
+                            const FrontendLimits& limits,
+                            int32_t vocab_size) {
+  RETURN_IF_ERROR(
+      CheckRange("logit_bias", static_cast<int64_t>(logit_bias.size()), 0, limits.max_logit_bias));
+  for (const auto& [token, bias] : logit_bias) {
+    RETURN_IF_ERROR(CheckRange("logit_bias", int64_t{token}, 0, vocab_size - 1));
+    RETURN_IF_ERROR(CheckRange(Indexed("logit_bias", token),
+                               bias,
+                               {-limits.max_abs_logit_bias, limits.max_abs_logit_bias}));
+  }
   return absl::OkStatus();
 }
 
@@ -271,11 +276,21 @@ absl::Status Validator::CheckSampling(const SamplingSpec& spec, SamplingParams& 
   RETURN_IF_ERROR(
       CheckRange("top_p", spec.top_p, {.min = 0.0f, .max = 1.0f, .min_excluded = true}));
   RETURN_IF_ERROR(CheckRange("top_k", spec.top_k, 1, INT32_MAX));
-  RETURN_IF_ERROR(CheckUnsupportedSampling(spec, options_.limits));
+  RETURN_IF_ERROR(CheckRange("min_p", spec.min_p, {0.0f, 1.0f}));
+  RETURN_IF_ERROR(CheckPenalties(spec));
+  RETURN_IF_ERROR(CheckLogitBias(spec.logit_bias, options_.limits, options_.vocab_size));
   const float temperature = spec.temperature.value_or(0.0f);
   sampling.temperature = temperature < kGreedyBelow ? 0.0f : temperature;
   sampling.top_k = std::min(spec.top_k.value_or(0), options_.vocab_size);
   sampling.top_p = spec.top_p.value_or(1.0f);
+  sampling.min_p = spec.min_p.value_or(0.0f);
+  sampling.repetition_penalty = spec.repetition_penalty.value_or(1.0f);
+  sampling.presence_penalty = spec.presence_penalty.value_or(0.0f);
+  sampling.frequency_penalty = spec.frequency_penalty.value_or(0.0f);
+  sampling.logit_bias.reserve(spec.logit_bias.size());
+  for (const auto& [token, bias] : spec.logit_bias) {
+    sampling.logit_bias.emplace_back(static_cast<TokenId>(token), bias);
+  }
   sampling.seed = spec.seed.value_or(options_.default_seed);
   return absl::OkStatus();
 }
@@ -294,10 +309,10 @@ absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) c
         Indexed("stop_token_ids", i), int64_t{spec.stop_token_ids[i]}, 0, options_.vocab_size - 1));
   }
   RETURN_IF_ERROR(CheckStopStrings(spec.stop, limits));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("min_tokens", spec.min_tokens, 0));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("ignore_eos", spec.ignore_eos, false));
   RETURN_IF_ERROR(RefuseUnlessNeutral("include_stop", spec.include_stop, false));
   request.max_tokens = spec.max_tokens;
+  request.min_tokens = spec.min_tokens.value_or(0);
+  request.ignore_eos = spec.ignore_eos.value_or(false);
   request.stop_token_ids = spec.stop_token_ids;
   std::sort(request.stop_token_ids.begin(), request.stop_token_ids.end());
   return absl::OkStatus();
@@ -315,8 +330,6 @@ absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
   if (spec.output.logprobs.has_value()) return UnsupportedOption("output.logprobs");
   if (spec.output.prompt_logprobs.has_value()) return UnsupportedOption("output.prompt_logprobs");
   RETURN_IF_ERROR(RefuseUnlessNeutral("n", spec.n, 1));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("priority", spec.priority, 0));
-  if (spec.timeout_ms.has_value()) return UnsupportedOption("timeout_ms");
   if (!spec.choices.empty()) return UnsupportedOption("choices");
   if (spec.json_schema.has_value()) return UnsupportedOption("json_schema");
   if (spec.language.has_value()) return CheckLanguage(*spec.language, limits);
@@ -341,6 +354,7 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
   RETURN_IF_ERROR(WithField(CheckSampling(spec.sampling, request.sampling), "sampling"));
   RETURN_IF_ERROR(WithField(CheckStop(spec.stop, request), "stop"));
   RETURN_IF_ERROR(CheckOtherOptions(spec));
+  request.priority = spec.priority.value_or(0);
   request.language = spec.language.value_or("");
   request.messages = std::move(spec.messages);
   return request;
@@ -348,17 +362,21 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
 
 absl::StatusOr<int32_t> Validator::CheckLength(RequestKind kind,
                                                int32_t num_prompt_tokens,
-                                               std::optional<int32_t> max_tokens) const {
+                                               std::optional<int32_t> max_tokens,
+                                               int32_t min_tokens) const {
   const int32_t limit = options_.limits.max_model_len;
-  const int32_t fewest = kind == RequestKind::kRoute ? 0 : max_tokens.value_or(1);
+  const int32_t fewest =
+      kind == RequestKind::kRoute ? 0 : max_tokens.value_or(std::max(1, min_tokens));
   const int64_t total = int64_t{num_prompt_tokens} + fewest;
   if (total > limit) {
+    const bool is_asked = max_tokens.has_value() || min_tokens > 1;
     const std::string message =
-        max_tokens.has_value() && num_prompt_tokens < limit
+        is_asked && num_prompt_tokens < limit
             ? absl::StrCat("prompt has ",
                            num_prompt_tokens,
-                           " tokens, with max_tokens ",
-                           *max_tokens,
+                           " tokens, with ",
+                           max_tokens.has_value() ? "max_tokens " : "min_tokens ",
+                           fewest,
                            " it needs ",
                            total,
                            ", limit ",
@@ -367,32 +385,23 @@ absl::StatusOr<int32_t> Validator::CheckLength(RequestKind kind,
     return InvalidOption("CONTEXT_LENGTH_EXCEEDED",
                          "messages",
                          message,
-                         absl::StrCat(max_tokens.has_value() ? total : num_prompt_tokens),
+                         absl::StrCat(is_asked ? total : num_prompt_tokens),
                          absl::StrCat(limit));
   }
   if (kind == RequestKind::kRoute) return 0;
-  return max_tokens.value_or(
-      std::min(options_.limits.max_tokens_default, limit - num_prompt_tokens));
+  return max_tokens.value_or(std::max(
+      min_tokens, std::min(options_.limits.max_tokens_default, limit - num_prompt_tokens)));
 }
 
 std::vector<std::string> Validator::UnsupportedOptions() {
   return {
       "messages.parts.image.digest_sha256",
       "messages.parts.image.expert_weights",
-      "sampling.min_p",
-      "sampling.repetition_penalty",
-      "sampling.presence_penalty",
-      "sampling.frequency_penalty",
-      "sampling.logit_bias",
-      "stop.min_tokens",
       "stop.stop",
-      "stop.ignore_eos",
       "stop.include_stop",
       "output.logprobs",
       "output.prompt_logprobs",
       "n",
-      "priority",
-      "timeout_ms",
       "choices",
       "json_schema",
   };

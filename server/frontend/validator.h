@@ -4,7 +4,7 @@
 //
 // Errors are typed (ErrorFacts with field path, value, limit) and hold no user text. Supported
 // options out of range are INVALID_ARGUMENT; options that the API names and this server does not
-// offer are UNIMPLEMENTED, unless their value asks for nothing (min_p 0, n 1, ...); a value that no
+// offer are UNIMPLEMENTED, unless their value asks for nothing (n 1, ...); a value that no
 // server could honour is INVALID_ARGUMENT even there.
 //
 // Immutable after construction, so thread-safe.
@@ -46,7 +46,10 @@ struct ValidRequest {
   bool literal_placement = false;
   SamplingParams sampling;
   std::optional<int32_t> max_tokens;
+  int32_t min_tokens = 0;
+  bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;  // the client's, sorted
+  int32_t priority = 0;                 // 0..9
   int64_t text_bytes = 0;               // messages and prefix
   int32_t num_images = 0;
   int64_t encoded_image_bytes = 0;  // decoded size of data URIs
@@ -70,7 +73,8 @@ class Validator {
   // CONTEXT_LENGTH_EXCEEDED and both numbers when it does not fit.
   [[nodiscard]] absl::StatusOr<int32_t> CheckLength(RequestKind kind,
                                                     int32_t num_prompt_tokens,
-                                                    std::optional<int32_t> max_tokens) const;
+                                                    std::optional<int32_t> max_tokens,
+                                                    int32_t min_tokens) const;
 
   const ValidatorOptions& options() const { return options_; }
   // Field paths of options that are answered with UNIMPLEMENTED, for GetModelInfo.

@@ -414,6 +414,12 @@ RowResult FakeModelState::Sample(const Slot& slot,
     for (int32_t p = 0; p <= position; ++p) hash = FoldContent(hash, Cell(slot, p));
     result.token = TokenOfHash(hash, options_.vocab_size);
   }
+  const std::vector<TokenId>& late = slot.sampling.late_token_ids;
+  if (position + 1 < slot.num_prompt_tokens + slot.sampling.min_tokens) {
+    while (std::find(late.begin(), late.end(), result.token) != late.end()) {
+      result.token = (result.token + 1) % options_.vocab_size;
+    }
+  }
   if (slot.sampling.num_logprobs >= 0) result.logprob = -1.0f;
   for (int32_t i = 0; i < slot.sampling.num_logprobs; ++i) {
     result.top.push_back({(result.token + i) % options_.vocab_size, -1.0f - static_cast<float>(i)});

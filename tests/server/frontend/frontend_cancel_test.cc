@@ -85,10 +85,10 @@ TEST(FrontendCancelTest, BetweenAnyTwoStagesOfPreparation) {
     GenerateSpec spec = ImageRequest(SmallJpeg());
     spec.messages[0].parts.push_back(spec.messages[0].parts[0]);
     int num_asked = 0;
-    const auto prompt =
-        builder.Build(validator.Validate(std::move(spec)).value(), "tenant", [&]() -> absl::Status {
-          return num_asked++ < allowed ? absl::OkStatus() : absl::CancelledError("stop");
-        });
+    ValidRequest request = validator.Validate(std::move(spec)).value();
+    const auto prompt = builder.Build(request, "tenant", [&]() -> absl::Status {
+      return num_asked++ < allowed ? absl::OkStatus() : absl::CancelledError("stop");
+    });
     if (prompt.ok()) break;
     EXPECT_EQ(prompt.status(), absl::CancelledError("stop"));
     EXPECT_EQ(num_asked, allowed + 1);

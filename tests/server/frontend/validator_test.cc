@@ -330,8 +330,9 @@ TEST(ValidatorTest, SupportedSampling) {
   });
 }
 
-// Out of range is INVALID_ARGUMENT, what changes nothing is accepted, the rest is UNIMPLEMENTED.
-TEST(ValidatorTest, UnsupportedOptions) {
+// Out of range is INVALID_ARGUMENT. Of what this server does not offer, a value that changes
+// nothing is accepted, the rest is UNIMPLEMENTED.
+TEST(ValidatorTest, OtherOptions) {
   const auto sampling = [](auto member, auto value) {
     return [member, value](GenerateSpec& s) { s.sampling.*member = value; };
   };
@@ -351,15 +352,12 @@ TEST(ValidatorTest, UnsupportedOptions) {
   using Strings = std::vector<std::string>;
   const std::vector<Case> cases = {
       {"min_p neutral", sampling(&S::min_p, 0.0f)},
-      {"min_p", sampling(&S::min_p, 0.1f), no, "sampling.min_p", unsupported},
+      {"min_p", sampling(&S::min_p, 0.1f)},
       {"min_p above", sampling(&S::min_p, 1.5f), ia, "sampling.min_p", range},
       {"min_p nan", sampling(&S::min_p, kNan), ia, "sampling.min_p", range},
       {"repetition neutral", sampling(&S::repetition_penalty, 1.0f)},
-      {"repetition",
-       sampling(&S::repetition_penalty, 1.05f),
-       no,
-       "sampling.repetition_penalty",
-       unsupported},
+      {"repetition", sampling(&S::repetition_penalty, 1.05f)},
+      {"repetition 10", sampling(&S::repetition_penalty, 10.0f)},
       {"repetition 0",
        sampling(&S::repetition_penalty, 0.0f),
        ia,
@@ -371,21 +369,13 @@ TEST(ValidatorTest, UnsupportedOptions) {
        "sampling.repetition_penalty",
        range},
       {"presence neutral", sampling(&S::presence_penalty, -0.0f)},
-      {"presence",
-       sampling(&S::presence_penalty, 0.5f),
-       no,
-       "sampling.presence_penalty",
-       unsupported},
+      {"presence", sampling(&S::presence_penalty, 0.5f)},
       {"presence -3",
        sampling(&S::presence_penalty, -3.0f),
        ia,
        "sampling.presence_penalty",
        range},
-      {"frequency",
-       sampling(&S::frequency_penalty, -2.0f),
-       no,
-       "sampling.frequency_penalty",
-       unsupported},
+      {"frequency", sampling(&S::frequency_penalty, -2.0f)},
       {"frequency inf",
        sampling(&S::frequency_penalty, kInf),
        ia,
@@ -393,18 +383,50 @@ TEST(ValidatorTest, UnsupportedOptions) {
        range},
       {"bias",
        [](auto& s) {
-         s.sampling.logit_bias = {{1, 2.0f}};
+         s.sampling.logit_bias = {{0, -100.0f}, {kVocabSize - 1, 100.0f}};
+       }},
+      {"bias of a token outside",
+       [](auto& s) {
+         s.sampling.logit_bias = {{1, 2.0f}, {kVocabSize, 2.0f}};
        },
-       no,
+       ia,
        "sampling.logit_bias",
-       unsupported},
+       range},
+      {"bias of token 2^32 - 1",
+       [](auto& s) {
+         s.sampling.logit_bias = {{UINT32_MAX, 2.0f}};
+       },
+       ia,
+       "sampling.logit_bias",
+       range},
+      {"bias 101",
+       [](auto& s) {
+         s.sampling.logit_bias = {{1, 2.0f}, {7, 101.0f}};
+       },
+       ia,
+       "sampling.logit_bias[7]",
+       range},
+      {"bias -inf",
+       [](auto& s) {
+         s.sampling.logit_bias = {{7, -kInf}};
+       },
+       ia,
+       "sampling.logit_bias[7]",
+       range},
+      {"bias nan",
+       [](auto& s) {
+         s.sampling.logit_bias = {{7, kNan}};
+       },
+       ia,
+       "sampling.logit_bias[7]",
+       range},
       {"bias 129",
        [](auto& s) { s.sampling.logit_bias.resize(129); },
        ia,
        "sampling.logit_bias",
        range},
       {"min_tokens neutral", stop(&T::min_tokens, 0)},
-      {"min_tokens", stop(&T::min_tokens, 1), no, "stop.min_tokens", unsupported},
+      {"min_tokens", stop(&T::min_tokens, 1)},
       {"min_tokens negative", stop(&T::min_tokens, -1), ia, "stop.min_tokens", range},
       {"min_tokens above max_tokens",
        [](auto& s) {
@@ -423,7 +445,7 @@ TEST(ValidatorTest, UnsupportedOptions) {
        range},
       {"stop strings 5", stop(&T::stop, Strings(5, "a")), ia, "stop.stop", range},
       {"ignore_eos neutral", stop(&T::ignore_eos, false)},
-      {"ignore_eos", stop(&T::ignore_eos, true), no, "stop.ignore_eos", unsupported},
+      {"ignore_eos", stop(&T::ignore_eos, true)},
       {"include_stop", stop(&T::include_stop, true), no, "stop.include_stop", unsupported},
       {"logprobs", [](auto& s) { s.output.logprobs = 0; }, no, "output.logprobs", unsupported},
       {"logprobs 21", [](auto& s) { s.output.logprobs = 21; }, ia, "output.logprobs", range},
@@ -442,9 +464,12 @@ TEST(ValidatorTest, UnsupportedOptions) {
       {"n 0", spec(&G::n, 0), ia, "n", range},
       {"n huge", spec(&G::n, INT32_MAX), ia, "n", range},
       {"priority neutral", spec(&G::priority, 0)},
-      {"priority", spec(&G::priority, 9), no, "priority", unsupported},
+      {"priority", spec(&G::priority, 9)},
+      {"priority -1", spec(&G::priority, -1), ia, "priority", range},
       {"priority 10", spec(&G::priority, 10), ia, "priority", range},
-      {"timeout", spec(&G::timeout_ms, int64_t{1000}), no, "timeout_ms", unsupported},
+      {"timeout", spec(&G::timeout_ms, int64_t{1})},
+      {"timeout longest", spec(&G::timeout_ms, int64_t{600000})},
+      {"timeout over the longest", spec(&G::timeout_ms, int64_t{600001}), ia, "timeout_ms", range},
       {"timeout 0", spec(&G::timeout_ms, int64_t{0}), ia, "timeout_ms", range},
       {"timeout huge", spec(&G::timeout_ms, INT64_MAX), ia, "timeout_ms", range},
       {"choices", spec(&G::choices, Strings{"yes", "no"}), no, "choices", unsupported},
@@ -460,6 +485,33 @@ TEST(ValidatorTest, UnsupportedOptions) {
   }
   const std::vector<std::string> listed = Validator::UnsupportedOptions();
   EXPECT_EQ(proved, std::set<std::string>(listed.begin(), listed.end()));
+}
+
+TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
+  const Validator validator = MakeValidator();
+  GenerateSpec spec = Good();
+  spec.sampling.min_p = 0.25f;
+  spec.sampling.repetition_penalty = 1.5f;
+  spec.sampling.presence_penalty = -0.5f;
+  spec.sampling.frequency_penalty = 0.75f;
+  spec.sampling.logit_bias = {{3, -7.0f}, {5, 2.0f}};
+  spec.stop.min_tokens = 4;
+  spec.stop.ignore_eos = true;
+  const ValidRequest request = validator.Validate(std::move(spec)).value();
+  EXPECT_EQ(request.sampling.min_p, 0.25f);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(request.sampling.presence_penalty, -0.5f);
+  EXPECT_EQ(request.sampling.frequency_penalty, 0.75f);
+  using Bias = std::vector<std::pair<TokenId, float>>;
+  EXPECT_EQ(request.sampling.logit_bias, (Bias{{3, -7.0f}, {5, 2.0f}}));
+  EXPECT_EQ(request.min_tokens, 4);
+  EXPECT_TRUE(request.ignore_eos);
+
+  const ValidRequest neutral = validator.Validate(Good()).value();
+  EXPECT_EQ(neutral.sampling.repetition_penalty, 1.0f);
+  EXPECT_EQ(neutral.sampling.min_p, 0.0f);
+  EXPECT_EQ(neutral.min_tokens, 0);
+  EXPECT_FALSE(neutral.ignore_eos);
 }
 
 TEST(ValidatorTest, StopsAndLabels) {
@@ -560,27 +612,34 @@ TEST(ValidatorTest, FillsDefaultsAndMapsTinyTemperaturesToGreedy) {
 
 TEST(ValidatorTest, LengthsAgainstTheContext) {
   const Validator validator = MakeValidator();
-  const auto generate = [&](int32_t prompt, std::optional<int32_t> max_tokens) {
-    return validator.CheckLength(RequestKind::kGenerate, prompt, max_tokens);
-  };
+  const auto generate =
+      [&](int32_t prompt, std::optional<int32_t> max_tokens, int32_t min_tokens = 0) {
+        return validator.CheckLength(RequestKind::kGenerate, prompt, max_tokens, min_tokens);
+      };
   EXPECT_EQ(*generate(100, std::nullopt), 512);
   EXPECT_EQ(*generate(2000, std::nullopt), 48);
   EXPECT_EQ(*generate(2047, std::nullopt), 1);
   EXPECT_EQ(*generate(1048, 1000), 1000);
-  EXPECT_EQ(*validator.CheckLength(RequestKind::kRoute, 2048, std::nullopt), 0);
+  EXPECT_EQ(*generate(100, std::nullopt, 600), 600);
+  EXPECT_EQ(*generate(100, 700, 600), 700);
+  EXPECT_EQ(*generate(1448, std::nullopt, 600), 600);
+  EXPECT_EQ(*validator.CheckLength(RequestKind::kRoute, 2048, std::nullopt, 0), 0);
 
   const absl::Status full = generate(2048, std::nullopt).status();
   EXPECT_EQ(full.message(), "messages: prompt has 2048 tokens, limit 2048");
   const absl::Status both = generate(1049, 1000).status();
   EXPECT_EQ(both.message(),
             "messages: prompt has 1049 tokens, with max_tokens 1000 it needs 2049, limit 2048");
-  for (const absl::Status& status : {full, both}) {
+  const absl::Status fewest = generate(1449, std::nullopt, 600).status();
+  EXPECT_EQ(fewest.message(),
+            "messages: prompt has 1449 tokens, with min_tokens 600 it needs 2049, limit 2048");
+  for (const absl::Status& status : {full, both, fewest}) {
     EXPECT_EQ(status.code(), Code::kInvalidArgument);
     EXPECT_EQ(GetErrorFacts(status).reason, "CONTEXT_LENGTH_EXCEEDED");
     EXPECT_EQ(GetErrorFacts(status).limit, "2048");
   }
   EXPECT_EQ(GetErrorFacts(both).value, "2049");
-  EXPECT_FALSE(validator.CheckLength(RequestKind::kRoute, 2049, std::nullopt).ok());
+  EXPECT_FALSE(validator.CheckLength(RequestKind::kRoute, 2049, std::nullopt, 0).ok());
 }
 
 TEST(ValidatorTest, RoutingNeedsExperts) {

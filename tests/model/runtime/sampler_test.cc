@@ -1,0 +1,136 @@
+// The sampler: which logits it changes, and with which numbers it draws.
+#include "model/runtime/sampler.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "ATen/ops/tensor.h"
+#include "gtest/gtest.h"
+#include "model/backend/reference/reference_backend.h"
+#include "model/runtime/counter_rng.h"
+
+namespace parrot {
+namespace {
+
+class SamplerTest : public testing::Test {
+ protected:
+  SamplerTest() : workspace_(backend_.MakeWorkspace({})) {}
+
+  TokenId Draw(const std::vector<float>& logits, const SamplerRequest& request) {
+    const Sampler sampler(backend_, vocab_size_);
+    const at::Tensor rows = at::tensor(logits).view({1, -1});
+    return sampler.Sample(rows, {&request, 1}, *workspace_).front().token;
+  }
+  // Every token that a hundred seeds draw.
+  std::set<TokenId> DrawMany(const std::vector<float>& logits,
+                             SamplingParams sampling,
+                             int32_t next_position) {
+    std::set<TokenId> drawn;
+    for (uint64_t seed = 0; seed < 100; ++seed) {
+      sampling.seed = seed;
+      drawn.insert(Draw(logits,
+                        {.next_position = next_position,
+                         .sampling = &sampling,
+                         .tokens = tokens_,
+                         .num_prompt_tokens = num_prompt_tokens_}));
+    }
+    return drawn;
+  }
+
+  ReferenceBackend backend_{{}};
+  std::unique_ptr<Workspace> workspace_;
+  int32_t vocab_size_ = 4;
+  std::vector<TokenId> tokens_ = {0, kVisualToken, 1, 1};
+  int32_t num_prompt_tokens_ = 2;
+};
+
+TEST_F(SamplerTest, PaddingRowsOfTheVocabularyAreNeverDrawn) {
+  const std::vector<float> logits = {0.0f, 0.0f, 0.0f, 0.0f, 50.0f, 60.0f};
+  EXPECT_EQ(DrawMany(logits, {.temperature = 2.0f}, 4), (std::set<TokenId>{0, 1, 2, 3}));
+  EXPECT_EQ(DrawMany(logits, {}, 4), (std::set<TokenId>{0}));
+  EXPECT_EQ(DrawMany(logits, {.logit_bias = {{5, 100.0f}, {2, 1.0f}}}, 4), (std::set<TokenId>{2}));
+}
+
+// The answer so far is 1, 1; the prompt holds 0 and a picture.
+TEST_F(SamplerTest, PenaltiesAreThoseOfAPlainLoop) {
+  const std::vector<float> logits = {1.0f, 2.0f, -1.0f, 0.5f};
+  for (const float repetition : {0.5f, 1.0f, 2.0f}) {
+    for (const float presence : {-1.0f, 0.0f, 0.7f}) {
+      for (const float frequency : {-0.6f, 0.0f, 0.4f}) {
+        for (const float bias : {-100.0f, 0.0f, 1.2f}) {
+          SamplingParams sampling{.repetition_penalty = repetition,
+                                  .presence_penalty = presence,
+                                  .frequency_penalty = frequency,
+                                  .logit_bias = {{1, bias}, {2, 0.25f}}};
+          std::vector<float> expected = logits;
+          for (const TokenId seen : {0, 1}) {
+            expected[seen] =
+                expected[seen] > 0 ? expected[seen] / repetition : expected[seen] * repetition;
+          }
+          expected[1] -= presence + 2 * frequency;
+          expected[1] += bias;
+          expected[2] += 0.25f;
+          const auto best = std::max_element(expected.begin(), expected.end());
+          EXPECT_EQ(Draw(logits,
+                         {.next_position = 4,
+                          .sampling = &sampling,
+                          .tokens = tokens_,
+                          .num_prompt_tokens = num_prompt_tokens_}),
+                    best - expected.begin())
+              << repetition << " " << presence << " " << frequency << " " << bias;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(SamplerTest, WhatEndsTheAnswerCannotBeDrawnBeforeMinTokens) {
+  const std::vector<float> logits = {3.0f, 9.0f, 1.0f, 8.0f};
+  const SamplingParams greedy{
+      .logit_bias = {{3, 100.0f}}, .min_tokens = 3, .late_token_ids = {1, 3}};
+  const SamplingParams warm{.temperature = 2.0f, .min_tokens = 3, .late_token_ids = {1, 3}};
+  for (const int32_t position : {2, 3, 4}) {  // of the answer: 0, 1, 2
+    EXPECT_EQ(DrawMany(logits, greedy, position), (std::set<TokenId>{0}));
+    EXPECT_EQ(DrawMany(logits, warm, position), (std::set<TokenId>{0, 2}));
+  }
+  EXPECT_EQ(DrawMany(logits, greedy, 5), (std::set<TokenId>{3}));
+  EXPECT_TRUE(DrawMany(logits, warm, 5).contains(1));
+}
+
+TEST_F(SamplerTest, AnswerIDrawsLikeARequestWithTheSeedPlusI) {
+  const std::vector<float> logits = {0.0f, 0.1f, 0.2f, 0.3f};
+  std::map<TokenId, int> counts;
+  for (int32_t i = 0; i < 200; ++i) {
+    const SamplingParams one_of_many{
+        .temperature = 1.0f, .seed = UINT64_MAX - 5, .sequence_idx = i};
+    const SamplingParams alone{.temperature = 1.0f,
+                               .seed = UINT64_MAX - 5 + static_cast<uint64_t>(i)};
+    const TokenId token = Draw(logits, {.next_position = 7, .sampling = &one_of_many});
+    EXPECT_EQ(token, Draw(logits, {.next_position = 7, .sampling = &alone}));
+    ++counts[token];
+  }
+  for (TokenId token = 0; token < 4; ++token) EXPECT_GT(counts[token], 25) << token;
+}
+
+TEST(CounterRngTest, NeighbouringSeedsAndPositionsAreUnrelated) {
+  double sum = 0.0;
+  double product = 0.0;
+  constexpr int kCount = 20000;
+  for (int i = 0; i < kCount; ++i) {
+    const double a = CounterUniform(7, i) - 0.5;
+    const double b = CounterUniform(8, i) - 0.5;
+    sum += a;
+    product += a * b;
+    ASSERT_GE(a, -0.5);
+    ASSERT_LT(a, 0.5);
+  }
+  EXPECT_NEAR(sum / kCount, 0.0, 0.01);
+  EXPECT_NEAR(product / kCount, 0.0, 0.003);
+}
+
+}  // namespace
+}  // namespace parrot
