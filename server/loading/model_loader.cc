@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& devic
   runner.max_images_per_step = options.max_images_per_step;
   runner.kv_cache_memory_bytes = options.kv_cache_memory_bytes;
   runner.block_size = options.block_size;
+  runner.vision_cache_experts = options.vision_cache_level == "experts";
   runner.vocab_size = tokenizer.num_tokens();
   runner.progress = ProgressLog(logger);
   return CreateModelRunner(source, runner);
