@@ -40,11 +40,20 @@ struct AnswerTimings {
   absl::Duration total;                // arrival at the server to the terminal event
 };
 
-// How the router weighed the experts for one image.
+// What weighed the experts for one image. Only kExact is what the model was trained with.
+enum class RoutingMode {
+  kExact,         // the router, by all text of the prompt
+  kPinFirstTurn,  // the router, by the prompt as the first user turn with an image left it
+  kWeights,       // the client
+};
+
+// How the experts were weighed for one image.
 struct ImageRouting {
   int32_t image_idx = 0;              // in the order of the prompt
   std::vector<float> expert_weights;  // [num_experts], sum 1
   float entropy = 0.0f;               // Shannon, nats, 0 .. ln(num_experts)
+  CacheLevel cache_level = CacheLevel::kNone;
+  RoutingMode mode = RoutingMode::kExact;
 };
 
 // First event of a successful stream. It comes together with the first output, so that everything
@@ -55,11 +64,31 @@ struct AcceptedEvent {
   Usage usage;  // of the prompt
 };
 
+struct ScoredToken {
+  TokenId token = -1;
+  float logprob = 0.0f;  // natural; of the model's own distribution: no penalty, no temperature
+  std::string bytes;     // of the token; perhaps a part of a code point
+};
+
+// What the model thought where it drew one token.
+struct TokenLogprobs {
+  ScoredToken chosen;
+  std::vector<ScoredToken> top;  // the most probable ones, best first; as many as asked for
+};
+
+// What some tokens add to one answer.
+struct AnswerPiece {
+  std::string text;  // whole code points; may be empty while one is incomplete
+  std::vector<TokenId> token_ids;
+  std::vector<TokenLogprobs> logprobs;  // of each token id; empty unless asked for
+  bool empty() const { return text.empty() && token_ids.empty(); }
+  void Append(AnswerPiece piece);
+};
+
 // One piece of an answer; never empty.
 struct DeltaEvent {
   int32_t output_idx = 0;
-  std::string text;  // whole code points; may be empty while one is incomplete
-  std::vector<TokenId> token_ids;
+  AnswerPiece piece;
   std::vector<ImageRouting> routing;  // in the first delta only, when the prompt has images
 };
 
@@ -68,7 +97,8 @@ struct DeltaEvent {
 struct OutputFinishedEvent {
   int32_t output_idx = 0;
   FinishReason reason = FinishReason::kError;
-  TokenId stop_token = -1;  // kStop: which one
+  TokenId stop_token = -1;  // kStop: which one, or
+  std::string stop_text;    // which stop string
   Usage usage;
   AnswerTimings timings;
   std::vector<ImageRouting> routing;

@@ -5,6 +5,22 @@
 #include "base/check.h"
 
 namespace parrot {
+namespace {
+
+ScoredToken Scored(TokenId token, float logprob, const Tokenizer& tokenizer) {
+  return {.token = token, .logprob = logprob, .bytes = std::string(tokenizer.TokenBytes(token))};
+}
+
+TokenLogprobs Score(const TokenEvent& event, const Tokenizer& tokenizer) {
+  TokenLogprobs logprobs{.chosen = Scored(event.token, event.logprob, tokenizer)};
+  logprobs.top.reserve(event.top.size());
+  for (const TokenLogprob& top : event.top) {
+    logprobs.top.push_back(Scored(top.token, top.logprob, tokenizer));
+  }
+  return logprobs;
+}
+
+}  // namespace
 
 Call::Call(Facts facts,
            ValidRequest request,
@@ -25,18 +41,30 @@ std::optional<ValidRequest> Call::BeginPreparing() {
 
 bool Call::BeginEngine(const PreparedPrompt& prompt,
                        const Tokenizer& tokenizer,
-                       int64_t pixel_bytes) {
+                       const EngineStart& start) {
   absl::MutexLock lock(&mutex_);
   if (ended_) return false;
   PARROT_CHECK(phase_ == Phase::kPreparing);
   phase_ = Phase::kEngine;
   usage_.image_tokens = prompt.num_image_tokens;
-  usage_.text_tokens = static_cast<int32_t>(prompt.text_ids.size());
+  usage_.text_tokens = prompt.num_text_tokens;
+  for (const PlacedImage& image : prompt.images) {
+    const RoutingMode routed =
+        prompt.pin_first_turn ? RoutingMode::kPinFirstTurn : RoutingMode::kExact;
+    const bool is_given = image.routing == RoutingSource::kWeights;
+    routing_modes_.push_back(is_given ? RoutingMode::kWeights : routed);
+  }
   timings_.tokenize = prompt.tokenize;
   timings_.decode_image = prompt.decode_image;
   timings_.preprocess = prompt.preprocess;
-  detokenizer_.emplace(tokenizer);
-  ticket_->Shrink(pixel_bytes);
+  tokenizer_ = &tokenizer;
+  wants_logprobs_ = start.wants_logprobs;
+  num_unfinished_ = start.num_outputs;
+  outputs_.reserve(static_cast<size_t>(start.num_outputs));
+  for (int32_t i = 0; i < start.num_outputs; ++i) {
+    outputs_.push_back({.text = OutputText(tokenizer, start.stop)});
+  }
+  ticket_->Shrink(start.pixel_bytes);
   return true;
 }
 
@@ -62,7 +90,7 @@ std::optional<Call::Ending> Call::TryEnd() {
       break;
     case Phase::kEngine:
     case Phase::kLeft:
-      ending.stage = usage_.completion_tokens > 0 ? CancelStage::kDecode : CancelStage::kEngine;
+      ending.stage = has_token_ ? CancelStage::kDecode : CancelStage::kEngine;
       break;
   }
   return ending;
@@ -91,6 +119,7 @@ void Call::ReleaseTicket() {
 
 void Call::AddRouting(ImageRouting routing) {
   absl::MutexLock lock(&mutex_);
+  routing.mode = routing_modes_.at(routing.image_idx);
   routing_.push_back(std::move(routing));
 }
 
@@ -99,46 +128,82 @@ std::vector<ImageRouting> Call::routing() const {
   return routing_;
 }
 
-Call::Piece Call::AddToken(TokenId token, absl::Time at, Clock& clock) {
+Call::Taken Call::TakeToken(const TokenEvent& event, absl::Time at, Clock& clock) {
   absl::MutexLock lock(&mutex_);
-  Piece piece;
-  piece.first_token = usage_.completion_tokens++ == 0;
-  if (piece.first_token) {
-    timings_.time_to_first_token = at - facts_.arrival;
+  Output& output = outputs_.at(event.sequence_idx);
+  Taken taken;
+  if (output.text.stopped()) return taken;  // drawn before the engine heard of it
+  taken.first_token = !std::exchange(has_token_, true);
+  if (output.last_token == absl::InfinitePast()) {
+    output.time_to_first_token = at - facts_.arrival;
   } else {
-    piece.since_last_token = at - last_token_;
+    taken.since_last_token = at - output.last_token;
   }
-  last_token_ = at;
+  output.last_token = at;
   const absl::Time start = clock.Now();
-  piece.text = detokenizer_->Append(token);
-  timings_.detokenize += clock.Now() - start;
-  return piece;
+  std::optional<TokenLogprobs> logprobs;
+  if (wants_logprobs_) logprobs = Score(event, *tokenizer_);
+  taken.piece = output.text.Append(event.token, std::move(logprobs));
+  taken.stopped = output.text.stopped();
+  output.detokenize += clock.Now() - start;
+  return taken;
 }
 
-std::string Call::FinishText() {
+Call::FinishedOutput Call::FinishOutput(const FinishEvent& event, absl::Time now) {
   absl::MutexLock lock(&mutex_);
-  return detokenizer_->Finish();
+  Output& output = outputs_.at(event.sequence_idx);
+  PARROT_CHECK(phase_ == Phase::kEngine && !output.finished);
+  output.finished = true;
+  FinishedOutput result;
+  result.is_last = --num_unfinished_ == 0;
+  if (result.is_last) phase_ = Phase::kLeft;
+  result.tail = output.text.Finish();
+  OutputFinishedEvent& finished = result.event;
+  finished = {.output_idx = event.sequence_idx,
+              .reason = event.reason,
+              .stop_token = event.stop_token,
+              .usage = usage_,
+              .timings = timings_,
+              .routing = routing_};
+  if (output.text.stopped()) {
+    // Whatever ended it in the engine came after that.
+    finished.reason = FinishReason::kStop;
+    finished.stop_token = -1;
+    finished.stop_text = output.text.stop_text();
+  }
+  finished.usage.completion_tokens = output.text.num_tokens();
+  finished.usage.cached_tokens = event.num_cached_tokens;
+  finished.timings.time_to_first_token = output.time_to_first_token;
+  finished.timings.detokenize = output.detokenize;
+  finished.timings.total = now - facts_.arrival;
+  finished.timings.queue = event.times.queue;
+  finished.timings.prefill = event.times.prefill;
+  finished.timings.decode = event.times.decode;
+  finished.timings.clip = event.times.stages[Stage::kClip];
+  finished.timings.projector = event.times.stages[Stage::kProjector];
+  finished.timings.router = event.times.stages[Stage::kRouter];
+  finished.timings.experts = event.times.stages[Stage::kExperts];
+  return result;
 }
 
-OutputFinishedEvent Call::MakeFinish(FinishReason reason,
-                                     const FinishEvent* event,
-                                     absl::Time now) const {
+OutputFinishedEvent Call::MakeFinish(FinishReason reason, absl::Time now) const {
   absl::MutexLock lock(&mutex_);
   OutputFinishedEvent finished{
       .reason = reason, .usage = usage_, .timings = timings_, .routing = routing_};
   finished.timings.total = now - facts_.arrival;
-  if (event == nullptr) return finished;
-  finished.output_idx = event->sequence_idx;
-  finished.stop_token = event->stop_token;
-  finished.usage.cached_tokens = event->num_cached_tokens;
-  finished.timings.queue = event->times.queue;
-  finished.timings.prefill = event->times.prefill;
-  finished.timings.decode = event->times.decode;
-  finished.timings.clip = event->times.stages[Stage::kClip];
-  finished.timings.projector = event->times.stages[Stage::kProjector];
-  finished.timings.router = event->times.stages[Stage::kRouter];
-  finished.timings.experts = event->times.stages[Stage::kExperts];
+  for (const Output& output : outputs_) {
+    finished.usage.completion_tokens += output.text.num_tokens();
+    finished.timings.detokenize += output.detokenize;
+  }
+  if (!outputs_.empty()) finished.timings.time_to_first_token = outputs_[0].time_to_first_token;
   return finished;
+}
+
+int32_t Call::num_completion_tokens() const {
+  absl::MutexLock lock(&mutex_);
+  int32_t count = 0;
+  for (const Output& output : outputs_) count += output.text.num_tokens();
+  return count;
 }
 
 Usage Call::prompt_usage() const {

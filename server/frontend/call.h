@@ -15,12 +15,13 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "model/text/incremental_detokenizer.h"
+#include "model/text/tokenizer.h"
 #include "scheduler/event.h"
 #include "scheduler/request.h"
 #include "server/frontend/admission.h"
 #include "server/frontend/answer.h"
 #include "server/frontend/metrics.h"
+#include "server/frontend/output_text.h"
 #include "server/frontend/prompt_builder.h"
 #include "server/frontend/response_stream.h"
 #include "server/frontend/validator.h"
@@ -54,9 +55,17 @@ class Call {
   // has ended meanwhile.
   std::optional<ValidRequest> BeginPreparing();
   // The prompt is ready and the engine gets the request next. False when the call has ended.
-  bool BeginEngine(const PreparedPrompt& prompt, const Tokenizer& tokenizer, int64_t pixel_bytes);
-  // No thread prepares it any more and the engine does not hold it: it was refused, dropped, or the
-  // engine has said its last word. Call once, after BeginPreparing.
+  struct EngineStart {
+    StopRules stop;
+    int32_t num_outputs = 1;
+    bool wants_logprobs = false;
+    int64_t pixel_bytes = 0;  // of the prepared images: what the ticket shrinks to
+  };
+  bool BeginEngine(const PreparedPrompt& prompt,
+                   const Tokenizer& tokenizer,
+                   const EngineStart& start);
+  // No thread prepares it any more and the engine does not hold it: it was refused or dropped. Call
+  // once, after BeginPreparing, unless FinishOutput was called for every output.
   void Leave();
 
   // -- The end
@@ -76,21 +85,28 @@ class Call {
 
   // -- Output: called by the output thread
   // ---------------------------------------------------------
+  // Sets its mode.
   void AddRouting(ImageRouting routing);
   std::vector<ImageRouting> routing() const;
-  struct Piece {
-    std::string text;
-    absl::Duration since_last_token;  // zero for the first token
-    bool first_token = false;
+  struct Taken {
+    AnswerPiece piece;
+    bool first_token = false;                        // of all answers
+    std::optional<absl::Duration> since_last_token;  // of this answer
+    bool stopped = false;                            // a stop string has just been found
   };
   // `at` is when the engine reported the token.
-  Piece AddToken(TokenId token, absl::Time at, Clock& clock);
-  // What the detokeniser held back.
-  std::string FinishText();
-  // What the end of the output reports; the engine's numbers when it has sent them.
-  OutputFinishedEvent MakeFinish(FinishReason reason,
-                                 const FinishEvent* event,
-                                 absl::Time now) const;
+  Taken TakeToken(const TokenEvent& event, absl::Time at, Clock& clock);
+  // The engine has said its last word on an answer.
+  struct FinishedOutput {
+    AnswerPiece tail;  // what was held back
+    OutputFinishedEvent event;
+    bool is_last = false;  // of the call: it has left the engine
+  };
+  FinishedOutput FinishOutput(const FinishEvent& event, absl::Time now);
+  // Of all answers, as far as they were handed out.
+  int32_t num_completion_tokens() const;
+  // The end of whatever has not finished; completion tokens are those of all answers.
+  OutputFinishedEvent MakeFinish(FinishReason reason, absl::Time now) const;
   Usage prompt_usage() const;
 
  private:
@@ -106,9 +122,20 @@ class Call {
   std::unique_ptr<Admission::Ticket> ticket_ ABSL_GUARDED_BY(mutex_);
   Usage usage_ ABSL_GUARDED_BY(mutex_);
   AnswerTimings timings_ ABSL_GUARDED_BY(mutex_);
+  std::vector<RoutingMode> routing_modes_ ABSL_GUARDED_BY(mutex_);  // by image
   std::vector<ImageRouting> routing_ ABSL_GUARDED_BY(mutex_);
-  std::optional<IncrementalDetokenizer> detokenizer_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_token_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  struct Output {
+    OutputText text;
+    absl::Time last_token = absl::InfinitePast();
+    absl::Duration time_to_first_token;
+    absl::Duration detokenize;
+    bool finished = false;
+  };
+  const Tokenizer* tokenizer_ ABSL_GUARDED_BY(mutex_) = nullptr;  // from BeginEngine on
+  bool wants_logprobs_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<Output> outputs_ ABSL_GUARDED_BY(mutex_);  // likewise
+  int32_t num_unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool has_token_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace parrot

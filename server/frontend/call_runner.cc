@@ -83,9 +83,15 @@ CallRunner::CallRunner(const Options& options, const Parts& parts)
                  &parts.lifecycle,
                  [this] { return Load(); }),
       preprocessor_(options.capacity.num_preprocess_threads, options.capacity.max_preprocess_queue),
-      output_(calls_, parts.metrics, parts.clock, [this](Call& call, const FinishEvent& event) {
-        OnEngineFinished(call, event);
-      }) {}
+      output_(calls_,
+              parts.metrics,
+              parts.clock,
+              {.on_finish = [this](Call& call,
+                                   const FinishEvent& event) { OnEngineFinished(call, event); },
+               .on_stop =
+                   [this](Call& call, int32_t output_idx) {
+                     engine_.cancel_sequence(call.facts().key, output_idx);
+                   }}) {}
 
 EngineLoad CallRunner::Load() const { return started_.load() ? engine_.load() : EngineLoad{}; }
 
@@ -220,12 +226,16 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
     parts_.metrics.CountImages(static_cast<int32_t>(prompt.images.size()),
                                prompt.encoded_image_bytes);
   }
-  const int64_t pixel_bytes = static_cast<int64_t>(prompt.images.size()) * options_.bytes_per_image;
-  if (!call.BeginEngine(prompt, parts_.tokenizer, pixel_bytes)) return Cancelled();
+  const Call::EngineStart start{
+      .stop = std::move(request.stop),
+      .num_outputs = request.num_outputs,
+      .wants_logprobs = request.sampling.num_logprobs >= 0,
+      .pixel_bytes = static_cast<int64_t>(prompt.images.size()) * options_.bytes_per_image};
+  if (!call.BeginEngine(prompt, parts_.tokenizer, start)) return Cancelled();
   call.stream().Accept({.request_id = call.facts().request_id,
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
-                       /*num_outputs=*/1);
+                       request.num_outputs);
   absl::Status added =
       engine_.add(MakeRequest(call, std::move(request), max_tokens, std::move(prompt)));
   if (added.ok()) return added;
@@ -247,6 +257,7 @@ std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
   request->images = std::move(prompt.images);
   request->text_ids = std::move(prompt.text_ids);
   request->sampling = std::move(valid.sampling);
+  request->num_sequences = valid.num_outputs;
   request->max_tokens = max_tokens;
   request->min_tokens = valid.min_tokens;
   request->ignore_eos = valid.ignore_eos;
@@ -269,16 +280,28 @@ std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
 // -- The end --------------------------------------------------------------------------------------
 
 void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
-  call.Leave();
-  const bool ends_here = call.TryEnd().has_value();
-  if (!ends_here) {
+  const absl::Time now = parts_.clock.Now();
+  Call::FinishedOutput output = call.FinishOutput(event, now);
+  absl::Status status;
+  if (output.event.stop_text.empty()) {
+    status = ToldStatus(StatusOfFinish(event, call.facts().request_id), event.reason, call);
+  }
+  const auto deliver = [&call, &output] {
+    call.stream().Push(output.event.output_idx, std::move(output.tail));
+    call.stream().FinishOutput(output.event);
+  };
+  if (status.ok() && !output.is_last) {
+    if (!call.ended()) deliver();
+    return;
+  }
+  // The last answer is complete, or one has failed: then the others are worth nothing.
+  if (!call.TryEnd().has_value()) {
     ReleaseIfFinished(call);
     return;
   }
-  const absl::Status status =
-      ToldStatus(StatusOfFinish(event, call.facts().request_id), event.reason, call);
-  const std::string tail = call.FinishText();
-  const OutputFinishedEvent finished = call.MakeFinish(event.reason, &event, parts_.clock.Now());
+  if (!output.is_last) engine_.cancel(call.facts().key);
+  OutputFinishedEvent finished = output.event;
+  finished.usage.completion_tokens = call.num_completion_tokens();
   if (status.ok() && call.facts().kind == RequestKind::kRoute) {
     parts_.metrics.CountRouted(finished, call.facts().language);
   } else {
@@ -289,17 +312,14 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
   CountFailure(call, status);
   // Room first, the client's last word then: whoever has read it finds the room free.
   ReleaseIfFinished(call);
-  if (status.ok()) {
-    call.stream().PushText(event.sequence_idx, tail);
-    call.stream().FinishOutput(finished);
-  }
-  call.stream().End(status, finished);
+  if (status.ok()) deliver();
+  call.stream().End(status, output.event);
 }
 
 void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason reason) {
   const std::optional<Call::Ending> ending = call.TryEnd();
   if (!ending.has_value()) return;
-  const OutputFinishedEvent finished = call.MakeFinish(reason, nullptr, parts_.clock.Now());
+  const OutputFinishedEvent finished = call.MakeFinish(reason, parts_.clock.Now());
   const absl::Status told = ToldStatus(status, reason, call);
   if (absl::IsCancelled(told)) parts_.metrics.CountCancelled(ending->stage);
   CountFailure(call, told);

@@ -1,9 +1,10 @@
 // EngineClient: what the front end asks of whoever runs requests: an Engine now, a dispatcher over
-// several later, a script in tests. The contracts are those of Engine::Add, Cancel and load; all
-// three are thread-safe and never block.
+// several later, a script in tests. The contracts are those of Engine::Add, Cancel, CancelSequence
+// and load; all of them are thread-safe and never block.
 #ifndef PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 #define PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -17,6 +18,7 @@ namespace parrot {
 struct EngineClient {
   std::function<absl::Status(std::shared_ptr<const Request>)> add;
   std::function<void(RequestKey)> cancel;
+  std::function<void(RequestKey, int32_t sequence_idx)> cancel_sequence;
   std::function<EngineLoad()> load;
 };
 
@@ -26,6 +28,9 @@ inline EngineClient EngineClientOf(Engine& engine) {
       .add = [&engine](
                  std::shared_ptr<const Request> request) { return engine.Add(std::move(request)); },
       .cancel = [&engine](RequestKey key) { engine.Cancel(key); },
+      .cancel_sequence = [&engine](
+                             RequestKey key,
+                             int32_t sequence_idx) { engine.CancelSequence(key, sequence_idx); },
       .load = [&engine] { return engine.load(); }};
 }
 

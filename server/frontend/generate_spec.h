@@ -26,12 +26,15 @@ enum class RoleSpec : int32_t { kUnspecified = 0, kSystem = 1, kUser = 2, kAssis
 // Numbered as in parrot.v1.ImagePlacement; unknown numbers as above.
 enum class PlacementSpec : int32_t { kUnspecified = 0, kCanonical = 1, kLiteral = 2 };
 
+// Numbered as in parrot.v1.RoutingMode; unknown numbers as above.
+enum class RoutingSpec : int32_t { kUnspecified = 0, kExact = 1, kPinFirstTurn = 2, kWeights = 3 };
+
 struct ImageSpec {
   enum class Source { kNone, kBytes, kDigest, kDataUri };
   Source source = Source::kNone;
   std::string data;  // the encoded file, the 32 digest bytes, or the whole URI
   std::optional<std::string> mime_type;
-  std::vector<float> expert_weights;  // empty: routed by the prompt's text
+  std::vector<float> expert_weights;  // empty: routed as GenerateSpec::routing says
 };
 
 struct TextSpec {
@@ -78,6 +81,7 @@ struct GenerateSpec {
   std::vector<MessageSpec> messages;
   std::optional<std::string> generation_prefix;
   std::optional<PlacementSpec> placement;
+  std::optional<RoutingSpec> routing;
   SamplingSpec sampling;
   StopSpec stop;
   OutputSpec output;

@@ -19,8 +19,8 @@ float Entropy(const std::vector<float>& weights) {
 OutputProcessor::OutputProcessor(CallTable& calls,
                                  Metrics& metrics,
                                  Clock& clock,
-                                 FinishHandler on_finish)
-    : calls_(calls), metrics_(metrics), clock_(clock), on_finish_(std::move(on_finish)) {}
+                                 Handlers handlers)
+    : calls_(calls), metrics_(metrics), clock_(clock), handlers_(std::move(handlers)) {}
 
 OutputProcessor::~OutputProcessor() { Stop(); }
 
@@ -64,25 +64,26 @@ void OutputProcessor::Handle(const RoutingEvent& event, absl::Time) {
   if (call == nullptr) return;
   call->AddRouting({.image_idx = event.image_idx,
                     .expert_weights = event.weights,
-                    .entropy = Entropy(event.weights)});
+                    .entropy = Entropy(event.weights),
+                    .cache_level = event.cache_level});
 }
 
 void OutputProcessor::Handle(const TokenEvent& event, absl::Time at) {
   const std::shared_ptr<Call> call = calls_.Find(event.key);
   if (call == nullptr || call->ended()) return;
-  const Call::Piece piece = call->AddToken(event.token, at, clock_);
-  if (piece.first_token) {
+  Call::Taken taken = call->TakeToken(event, at, clock_);
+  if (taken.first_token) {
     metrics_.ObserveFirstToken(at - call->facts().arrival);
     call->stream().SetRouting(call->routing());
-  } else {
-    metrics_.ObserveInterToken(piece.since_last_token);
   }
-  call->stream().Push(event.sequence_idx, piece.text, event.token);
+  if (taken.since_last_token.has_value()) metrics_.ObserveInterToken(*taken.since_last_token);
+  call->stream().Push(event.sequence_idx, std::move(taken.piece));
+  if (taken.stopped) handlers_.on_stop(*call, event.sequence_idx);
 }
 
 void OutputProcessor::Handle(const FinishEvent& event, absl::Time) {
   const std::shared_ptr<Call> call = calls_.Find(event.key);
-  if (call != nullptr) on_finish_(*call, event);
+  if (call != nullptr) handlers_.on_finish(*call, event);
 }
 
 }  // namespace parrot

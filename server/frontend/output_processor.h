@@ -9,6 +9,7 @@
 #ifndef PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
 #define PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -26,11 +27,16 @@ namespace parrot {
 
 class OutputProcessor final : public EventSink {
  public:
-  // The engine has said its last word on a call; what remains is to end it. On the output thread.
-  using FinishHandler = std::function<void(Call&, const FinishEvent&)>;
+  // Called on the output thread.
+  struct Handlers {
+    // The engine has said its last word on an answer; what remains is to end it.
+    std::function<void(Call&, const FinishEvent&)> on_finish;
+    // A stop string was found in an answer, which the engine goes on with.
+    std::function<void(Call&, int32_t output_idx)> on_stop;
+  };
 
   // All borrowed.
-  OutputProcessor(CallTable& calls, Metrics& metrics, Clock& clock, FinishHandler on_finish);
+  OutputProcessor(CallTable& calls, Metrics& metrics, Clock& clock, Handlers handlers);
   ~OutputProcessor() override;
 
   void Start();
@@ -55,7 +61,7 @@ class OutputProcessor final : public EventSink {
   CallTable& calls_;
   Metrics& metrics_;
   Clock& clock_;
-  const FinishHandler on_finish_;
+  const Handlers handlers_;
   absl::Mutex mutex_;
   std::vector<TimedEvent> pending_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

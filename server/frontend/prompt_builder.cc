@@ -1,6 +1,8 @@
 #include "server/frontend/prompt_builder.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -49,6 +51,24 @@ Conversation ToConversation(ValidRequest& request) {
   return conversation;
 }
 
+// The messages up to the one that answered the first user turn with an image; nullopt if none did,
+// or there is no image. (Several user messages in a row are one turn.)
+std::optional<Conversation> FirstImageTurn(const Conversation& conversation) {
+  const std::vector<ChatMessage>& messages = conversation.messages;
+  const auto has_image = [](const ChatMessage& message) {
+    return std::any_of(message.parts.begin(), message.parts.end(), [](const ChatPart& part) {
+      return std::holds_alternative<ChatImage>(part);
+    });
+  };
+  const auto question = std::find_if(messages.begin(), messages.end(), has_image);
+  const auto answer = std::find_if(question, messages.end(), [](const ChatMessage& message) {
+    return message.role == ChatRole::kAssistant;
+  });
+  if (question == messages.end()) return std::nullopt;
+  if (answer == messages.end() && conversation.generation_prefix.empty()) return std::nullopt;
+  return Conversation{.messages = {messages.begin(), answer}, .placement = conversation.placement};
+}
+
 // CONTEXT_LENGTH_EXCEEDED has no field of its own; errors of a text part have.
 absl::Status WithPromptField(const absl::Status& status) {
   return GetErrorFacts(status).field.empty() ? WithField(status, "messages") : status;
@@ -84,9 +104,11 @@ absl::StatusOr<PlacedImage> PromptBuilder::PrepareImage(ImageSpec image,
   prompt.decode_image += decode_uri + preprocessed.decode_time;
   prompt.preprocess += preprocessed.preprocess_time;
   prompt.encoded_image_bytes += static_cast<int64_t>(image.data.size());
+  const bool has_weights = !image.expert_weights.empty();
   return PlacedImage{.image = std::move(preprocessed.input),
                      .num_tokens = options_.tokens_per_image,
-                     .routing = RoutingSource::kText};
+                     .routing = has_weights ? RoutingSource::kWeights : RoutingSource::kText,
+                     .weights = std::move(image.expert_weights)};
 }
 
 absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
@@ -96,10 +118,17 @@ absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
   PreparedPrompt prompt;
   const absl::Time start = clock_.Now();
   RETURN_IF_ERROR(keep_going());
+  const Conversation conversation = ToConversation(request);
   absl::StatusOr<RenderedPrompt> rendered = chat_template_.Render(
-      ToConversation(request),
+      conversation,
       {.max_tokens = options_.max_prompt_tokens, .tokens_per_image = options_.tokens_per_image});
   if (!rendered.ok()) return WithPromptField(rendered.status());
+  std::optional<Conversation> pinned;
+  prompt.pin_first_turn = request.pin_first_turn;
+  if (request.pin_first_turn) pinned = FirstImageTurn(conversation);
+  if (pinned.has_value()) {
+    ASSIGN_OR_RETURN(prompt.text_ids, PinnedText(*pinned));
+  }
   prompt.tokenize = clock_.Now() - start;
 
   for (const ImagePartRef& ref : rendered->images) {
@@ -116,15 +145,16 @@ absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
   }
 
   PARROT_CHECK(static_cast<size_t>(rendered->num_image_slots) == prompt.images.size());
+  prompt.num_text_tokens = rendered->num_text_tokens;
   prompt.num_image_tokens = rendered->num_image_slots * options_.tokens_per_image;
   prompt.token_ids.reserve(static_cast<size_t>(rendered->num_text_tokens) +
                            static_cast<size_t>(prompt.num_image_tokens));
-  prompt.text_ids.reserve(static_cast<size_t>(rendered->num_text_tokens));
+  if (!pinned.has_value()) prompt.text_ids.reserve(static_cast<size_t>(rendered->num_text_tokens));
   size_t image_idx = 0;
   for (const TokenId id : rendered->token_ids) {
     if (id != kVisualToken) {
       prompt.token_ids.push_back(id);
-      prompt.text_ids.push_back(id);
+      if (!pinned.has_value()) prompt.text_ids.push_back(id);
       continue;
     }
     prompt.images[image_idx++].position = static_cast<int32_t>(prompt.token_ids.size());
@@ -133,6 +163,15 @@ absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
   }
   RETURN_IF_ERROR(keep_going());
   return prompt;
+}
+
+// Rendered by itself: the tokens of a text that goes on may be other ones at the joint.
+absl::StatusOr<std::vector<TokenId>> PromptBuilder::PinnedText(const Conversation& pinned) const {
+  absl::StatusOr<RenderedPrompt> rendered = chat_template_.Render(pinned);
+  if (!rendered.ok()) return WithPromptField(rendered.status());
+  std::vector<TokenId> ids = std::move(rendered->token_ids);
+  ids.erase(std::remove(ids.begin(), ids.end(), kVisualToken), ids.end());
+  return ids;
 }
 
 absl::StatusOr<PromptBuilder::TokenCounts> PromptBuilder::Count(ValidRequest request) const {

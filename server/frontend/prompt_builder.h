@@ -26,7 +26,11 @@ namespace parrot {
 struct PreparedPrompt {
   std::vector<TokenId> token_ids;   // visual positions expanded
   std::vector<PlacedImage> images;  // by position
-  std::vector<TokenId> text_ids;    // all text tokens, in order
+  // What the router reads: all text tokens in order, or those before the first answer about an
+  // image.
+  std::vector<TokenId> text_ids;
+  bool pin_first_turn = false;
+  int32_t num_text_tokens = 0;
   int32_t num_image_tokens = 0;
   int64_t encoded_image_bytes = 0;
   absl::Duration tokenize;
@@ -65,6 +69,8 @@ class PromptBuilder {
   absl::StatusOr<PlacedImage> PrepareImage(ImageSpec image,
                                            std::string_view tenant,
                                            PreparedPrompt& prompt) const;
+  // Text tokens of `pinned`, which is a part of a conversation that was rendered.
+  absl::StatusOr<std::vector<TokenId>> PinnedText(const Conversation& pinned) const;
 
   const Options options_;
   const ChatTemplate& chat_template_;

@@ -26,7 +26,7 @@ bool ResponseStream::HasEventLocked() const {
   if (!has_output_) return false;
   if (accepted_.has_value()) return true;
   for (const PendingOutput& output : outputs_) {
-    if (output.has_delta() || (output.finished.has_value() && !output.finish_taken)) return true;
+    if (!output.piece.empty() || (output.finished.has_value() && !output.finish_taken)) return true;
   }
   return false;
 }
@@ -42,10 +42,9 @@ std::optional<AnswerEvent> ResponseStream::NextLocked() {
     }
     for (size_t i = 0; i < outputs_.size(); ++i) {
       PendingOutput& output = outputs_[i];
-      if (output.has_delta()) {
+      if (!output.piece.empty()) {
         return DeltaEvent{.output_idx = static_cast<int32_t>(i),
-                          .text = std::exchange(output.text, {}),
-                          .token_ids = std::exchange(output.token_ids, {}),
+                          .piece = std::exchange(output.piece, {}),
                           .routing = std::exchange(routing_, {})};
       }
       if (output.finished.has_value() && !output.finish_taken) {
@@ -116,7 +115,8 @@ void ResponseStream::Accept(AcceptedEvent accepted, int32_t num_outputs) {
   outputs_.resize(static_cast<size_t>(num_outputs));
 }
 
-void ResponseStream::Push(int32_t output_idx, std::string_view text, TokenId token) {
+void ResponseStream::Push(int32_t output_idx, AnswerPiece piece) {
+  if (piece.empty()) return;
   std::shared_ptr<const ReadyCallback> ready;
   {
     absl::MutexLock lock(&mutex_);
@@ -124,23 +124,9 @@ void ResponseStream::Push(int32_t output_idx, std::string_view text, TokenId tok
     has_output_ = true;
     if (reader_ == ReaderState::kDone) return;
     PARROT_CHECK(static_cast<size_t>(output_idx) < outputs_.size()) << "output " << output_idx;
-    outputs_[output_idx].text.append(text);
-    outputs_[output_idx].token_ids.push_back(token);
-    ready = WakeLocked();
-  }
-  Run(ready, ReadyReason::kEvent);
-}
-
-void ResponseStream::PushText(int32_t output_idx, std::string_view text) {
-  if (text.empty()) return;
-  std::shared_ptr<const ReadyCallback> ready;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (end_.has_value()) return;
-    has_output_ = true;
-    if (reader_ == ReaderState::kDone) return;
-    PARROT_CHECK(static_cast<size_t>(output_idx) < outputs_.size()) << "output " << output_idx;
-    outputs_[output_idx].text.append(text);
+    PendingOutput& output = outputs_[output_idx];
+    output.num_tokens += static_cast<int32_t>(piece.token_ids.size());
+    output.piece.Append(std::move(piece));
     ready = WakeLocked();
   }
   Run(ready, ReadyReason::kEvent);
@@ -178,6 +164,7 @@ bool ResponseStream::End(absl::Status status, const OutputFinishedEvent& fallbac
       if (outputs_[i].finished.has_value()) continue;
       outputs_[i].finished = fallback;
       outputs_[i].finished->output_idx = static_cast<int32_t>(i);
+      outputs_[i].finished->usage.completion_tokens = outputs_[i].num_tokens;
     }
     ready = WakeLocked();
   }
@@ -224,7 +211,7 @@ size_t ResponseStream::pending_bytes() const {
   absl::MutexLock lock(&mutex_);
   size_t bytes = 0;
   for (const PendingOutput& output : outputs_) {
-    bytes += output.text.size() + output.token_ids.size() * sizeof(TokenId);
+    bytes += output.piece.text.size() + output.piece.token_ids.size() * sizeof(TokenId);
   }
   return bytes;
 }

@@ -26,7 +26,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -79,14 +78,14 @@ class ResponseStream {
   void SetRequestId(std::string request_id);
   // All of these do nothing once the stream has ended. REQUIRES: Accept comes before Push.
   void Accept(AcceptedEvent accepted, int32_t num_outputs);
-  void Push(int32_t output_idx, std::string_view text, TokenId token);
-  // Text alone (the tail that the detokeniser held back).
-  void PushText(int32_t output_idx, std::string_view text);
+  // An empty piece changes nothing.
+  void Push(int32_t output_idx, AnswerPiece piece);
   // What the router said of every image; travels with the first delta.
   void SetRouting(std::vector<ImageRouting> routing);
   void FinishOutput(OutputFinishedEvent finished);
   // True if this call ended the stream: the first one wins. Pending events stay readable. When
-  // there was any output, each output that has not finished is finished like `fallback` first.
+  // there was any output, each output that has not finished is finished like `fallback` first, its
+  // completion tokens being those that were pushed.
   bool End(absl::Status status, const OutputFinishedEvent& fallback);
   // Ends with ABORTED a stream whose reader has taken nothing for stall_timeout, ended or not;
   // drops what was pending. True if it did; the caller then cancels the request.
@@ -104,11 +103,10 @@ class ResponseStream {
 
  private:
   struct PendingOutput {
-    std::string text;
-    std::vector<TokenId> token_ids;
+    AnswerPiece piece;
+    int32_t num_tokens = 0;  // pushed so far
     std::optional<OutputFinishedEvent> finished;
     bool finish_taken = false;
-    bool has_delta() const { return !text.empty() || !token_ids.empty(); }
   };
   enum class ReaderState {
     kArmed,  // found nothing; the next event calls ready

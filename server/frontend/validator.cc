@@ -1,6 +1,7 @@
 #include "server/frontend/validator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <utility>
 #include <variant>
@@ -19,13 +20,8 @@ namespace {
 
 constexpr float kGreedyBelow = 1e-5f;
 constexpr size_t kMaxShownNameBytes = 64;
-
-// A value in range that would change something: refused where the server cannot honour it.
-template <typename T>
-absl::Status RefuseUnlessNeutral(std::string_view field, const std::optional<T>& value, T neutral) {
-  if (!value.has_value() || *value == neutral) return absl::OkStatus();
-  return UnsupportedOption(field);
-}
+// Of the sum of explicit expert weights: room for weights that were printed with three digits.
+constexpr double kWeightSumTolerance = 1e-3;
 
 absl::Status CheckPenalties(const SamplingSpec& spec) {
   RETURN_IF_ERROR(CheckRange("repetition_penalty",
@@ -55,8 +51,8 @@ absl::Status CheckStopStrings(const std::vector<std::string>& stop, const Fronte
   for (size_t i = 0; i < stop.size(); ++i) {
     RETURN_IF_ERROR(CheckRange(
         Indexed("stop", i), static_cast<int64_t>(stop[i].size()), 1, limits.max_stop_string_bytes));
+    RETURN_IF_ERROR(WithField(ValidateUtf8(stop[i]), Indexed("stop", i)));
   }
-  if (!stop.empty()) return UnsupportedOption("stop");
   return absl::OkStatus();
 }
 
@@ -74,6 +70,27 @@ absl::Status CheckPlacement(const std::optional<PlacementSpec>& placement, bool&
                        "image_placement",
                        "unknown value",
                        absl::StrCat(static_cast<int32_t>(*placement)));
+}
+
+absl::Status CheckRouting(const std::optional<RoutingSpec>& routing, bool& pin_first_turn) {
+  switch (routing.value_or(RoutingSpec::kUnspecified)) {
+    case RoutingSpec::kUnspecified:
+    case RoutingSpec::kExact:
+      pin_first_turn = false;
+      return absl::OkStatus();
+    case RoutingSpec::kPinFirstTurn:
+      pin_first_turn = true;
+      return absl::OkStatus();
+    case RoutingSpec::kWeights:
+      return InvalidOption(
+          "ROUTING_BY_WEIGHTS", "routing", "weights stand with the image, in expert_weights");
+  }
+  return InvalidOption(
+      "UNKNOWN_ENUM", "routing", "unknown value", absl::StrCat(static_cast<int32_t>(*routing)));
+}
+
+absl::Status NoExperts(std::string_view message) {
+  return ErrorStatus(absl::StatusCode::kUnimplemented, message, {.reason = "NO_EXPERTS"});
 }
 
 absl::Status CheckLanguage(const std::string& language, const FrontendLimits& limits) {
@@ -199,7 +216,7 @@ absl::Status Validator::CheckImage(const ImageSpec& image, ValidRequest& request
       break;
     }
   }
-  if (!image.expert_weights.empty()) return UnsupportedOption("expert_weights");
+  if (!image.expert_weights.empty()) RETURN_IF_ERROR(CheckExpertWeights(image.expert_weights));
   ++request.num_images;
   request.encoded_image_bytes += size;
   if (size <= options_.limits.max_image_bytes) return absl::OkStatus();
@@ -208,6 +225,31 @@ absl::Status Validator::CheckImage(const ImageSpec& image, ValidRequest& request
                      {.reason = "IMAGE_TOO_LARGE",
                       .value = absl::StrCat(size),
                       .limit = absl::StrCat(options_.limits.max_image_bytes)});
+}
+
+absl::Status Validator::CheckExpertWeights(const std::vector<float>& weights) const {
+  if (options_.num_experts == 0) {
+    return WithField(NoExperts("the model has no experts to weigh"), "expert_weights");
+  }
+  if (weights.size() != static_cast<size_t>(options_.num_experts)) {
+    return InvalidOption("EXPERT_WEIGHTS_LENGTH",
+                         "expert_weights",
+                         absl::StrCat(weights.size(), " weights, experts ", options_.num_experts),
+                         absl::StrCat(weights.size()),
+                         absl::StrCat(options_.num_experts));
+  }
+  double sum = 0.0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const auto max = static_cast<float>(1.0 + kWeightSumTolerance);
+    RETURN_IF_ERROR(CheckRange(Indexed("expert_weights", i), weights[i], {0.0f, max}));
+    sum += weights[i];
+  }
+  if (std::abs(sum - 1.0) <= kWeightSumTolerance) return absl::OkStatus();
+  return InvalidOption("EXPERT_WEIGHTS_SUM",
+                       "expert_weights",
+                       absl::StrCat("sum ", sum, ", must be 1 within ", kWeightSumTolerance),
+                       absl::StrCat(sum),
+                       "1");
 }
 
 absl::Status Validator::CheckParts(const MessageSpec& message, ValidRequest& request) const {
@@ -309,10 +351,12 @@ absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) c
         Indexed("stop_token_ids", i), int64_t{spec.stop_token_ids[i]}, 0, options_.vocab_size - 1));
   }
   RETURN_IF_ERROR(CheckStopStrings(spec.stop, limits));
-  RETURN_IF_ERROR(RefuseUnlessNeutral("include_stop", spec.include_stop, false));
   request.max_tokens = spec.max_tokens;
   request.min_tokens = spec.min_tokens.value_or(0);
   request.ignore_eos = spec.ignore_eos.value_or(false);
+  request.stop = {.stop = spec.stop,
+                  .include_stop = spec.include_stop.value_or(false),
+                  .min_tokens = request.min_tokens};
   request.stop_token_ids = spec.stop_token_ids;
   std::sort(request.stop_token_ids.begin(), request.stop_token_ids.end());
   return absl::OkStatus();
@@ -327,9 +371,7 @@ absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
   RETURN_IF_ERROR(CheckRange("priority", spec.priority, 0, 9));
   RETURN_IF_ERROR(
       CheckRange("timeout_ms", spec.timeout_ms, 1, absl::ToInt64Milliseconds(limits.max_timeout)));
-  if (spec.output.logprobs.has_value()) return UnsupportedOption("output.logprobs");
   if (spec.output.prompt_logprobs.has_value()) return UnsupportedOption("output.prompt_logprobs");
-  RETURN_IF_ERROR(RefuseUnlessNeutral("n", spec.n, 1));
   if (!spec.choices.empty()) return UnsupportedOption("choices");
   if (spec.json_schema.has_value()) return UnsupportedOption("json_schema");
   if (spec.language.has_value()) return CheckLanguage(*spec.language, limits);
@@ -340,9 +382,7 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
   ValidRequest request;
   request.kind = spec.kind;
   if (spec.kind == RequestKind::kRoute && options_.num_experts == 0) {
-    return ErrorStatus(absl::StatusCode::kUnimplemented,
-                       "the model has no experts to route",
-                       {.reason = "NO_EXPERTS"});
+    return NoExperts("the model has no experts to route");
   }
   ASSIGN_OR_RETURN(request.model, ResolveModel(spec.model));
   RETURN_IF_ERROR(CheckMessages(spec.messages, request));
@@ -351,10 +391,13 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
     request.generation_prefix = std::move(*spec.generation_prefix);
   }
   RETURN_IF_ERROR(CheckPlacement(spec.placement, request.literal_placement));
+  RETURN_IF_ERROR(CheckRouting(spec.routing, request.pin_first_turn));
   RETURN_IF_ERROR(WithField(CheckSampling(spec.sampling, request.sampling), "sampling"));
   RETURN_IF_ERROR(WithField(CheckStop(spec.stop, request), "stop"));
   RETURN_IF_ERROR(CheckOtherOptions(spec));
   request.priority = spec.priority.value_or(0);
+  request.num_outputs = spec.n.value_or(1);
+  request.sampling.num_logprobs = spec.output.logprobs.value_or(-1);
   request.language = spec.language.value_or("");
   request.messages = std::move(spec.messages);
   return request;
@@ -396,12 +439,7 @@ absl::StatusOr<int32_t> Validator::CheckLength(RequestKind kind,
 std::vector<std::string> Validator::UnsupportedOptions() {
   return {
       "messages.parts.image.digest_sha256",
-      "messages.parts.image.expert_weights",
-      "stop.stop",
-      "stop.include_stop",
-      "output.logprobs",
       "output.prompt_logprobs",
-      "n",
       "choices",
       "json_schema",
   };

@@ -24,6 +24,7 @@
 #include "scheduler/request.h"
 #include "server/frontend/generate_spec.h"
 #include "server/frontend/limits.h"
+#include "server/frontend/output_text.h"
 
 namespace parrot {
 
@@ -49,7 +50,10 @@ struct ValidRequest {
   int32_t min_tokens = 0;
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;  // the client's, sorted
+  StopRules stop;
+  int32_t num_outputs = 1;
   int32_t priority = 0;                 // 0..9
+  bool pin_first_turn = false;          // the router's text ends before the first answer
   int64_t text_bytes = 0;               // messages and prefix
   int32_t num_images = 0;
   int64_t encoded_image_bytes = 0;  // decoded size of data URIs
@@ -85,6 +89,7 @@ class Validator {
   absl::Status CheckParts(const MessageSpec& message, ValidRequest& request) const;
   absl::Status CheckText(std::string_view text, ValidRequest& request) const;
   absl::Status CheckImage(const ImageSpec& image, ValidRequest& request) const;
+  absl::Status CheckExpertWeights(const std::vector<float>& weights) const;
   absl::Status CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const;
   absl::Status CheckStop(const StopSpec& spec, ValidRequest& request) const;
   absl::Status CheckOtherOptions(const GenerateSpec& spec) const;

@@ -111,6 +111,7 @@ GenerateSpec SpecFromGenerate(v1::GenerateRequest& request) {
     spec.output.prompt_logprobs = request.output().prompt_logprobs();
   }
   if (request.has_n()) spec.n = request.n();
+  if (request.has_routing()) spec.routing = static_cast<RoutingSpec>(request.routing());
   if (request.has_priority()) spec.priority = request.priority();
   if (request.has_timeout_ms()) spec.timeout_ms = request.timeout_ms();
   if (request.has_language()) spec.language = std::move(*request.mutable_language());
@@ -123,6 +124,7 @@ GenerateSpec SpecFromGenerate(v1::GenerateRequest& request) {
 GenerateSpec SpecFromRoute(v1::RouteRequest& request) {
   GenerateSpec spec = FromConversation(request);
   spec.kind = RequestKind::kRoute;
+  if (request.has_routing()) spec.routing = static_cast<RoutingSpec>(request.routing());
   if (request.has_language()) spec.language = std::move(*request.mutable_language());
   if (request.has_request_id()) spec.request_id = std::move(*request.mutable_request_id());
   return spec;

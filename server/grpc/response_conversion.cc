@@ -23,6 +23,38 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_REASON_ERROR;
 }
 
+v1::CacheLevel ToProto(CacheLevel level) {
+  switch (level) {
+    case CacheLevel::kNone:
+      return v1::CACHE_LEVEL_NONE;
+    case CacheLevel::kFeatures:
+      return v1::CACHE_LEVEL_FEATURES;
+    case CacheLevel::kExperts:
+      return v1::CACHE_LEVEL_EXPERTS;
+    case CacheLevel::kKv:
+      return v1::CACHE_LEVEL_KV;
+  }
+  return v1::CACHE_LEVEL_UNSPECIFIED;
+}
+
+v1::RoutingMode ToProto(RoutingMode mode) {
+  switch (mode) {
+    case RoutingMode::kExact:
+      return v1::ROUTING_MODE_EXACT;
+    case RoutingMode::kPinFirstTurn:
+      return v1::ROUTING_MODE_PIN_FIRST_TURN;
+    case RoutingMode::kWeights:
+      return v1::ROUTING_MODE_WEIGHTS;
+  }
+  return v1::ROUTING_MODE_UNSPECIFIED;
+}
+
+void FillToken(ScoredToken& token, v1::TokenLogprob& out) {
+  out.set_token_id(token.token);
+  out.set_logprob(token.logprob);
+  out.set_token(std::move(token.bytes));
+}
+
 void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_model_len(limits.max_model_len);
   out.set_max_tokens_default(limits.max_tokens_default);
@@ -36,6 +68,11 @@ void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_receive_message_bytes(limits.max_receive_message_bytes);
   out.set_max_wire_fields(limits.max_wire_fields);
   out.set_max_stop_token_ids(limits.max_stop_token_ids);
+  out.set_max_stop_strings(limits.max_stop_strings);
+  out.set_max_stop_string_bytes(limits.max_stop_string_bytes);
+  out.set_max_logit_bias(limits.max_logit_bias);
+  out.set_max_logprobs(limits.max_logprobs);
+  out.set_max_n(limits.max_n);
 }
 
 }  // namespace
@@ -70,8 +107,8 @@ void FillRouting(const std::vector<ImageRouting>& routing,
     entry->set_image_index(image.image_idx);
     entry->mutable_expert_weights()->Add(image.expert_weights.begin(), image.expert_weights.end());
     entry->set_entropy(image.entropy);
-    // Without caches each image is computed for its own request.
-    entry->set_cache_level(v1::CACHE_LEVEL_NONE);
+    entry->set_cache_level(ToProto(image.cache_level));
+    entry->set_mode(ToProto(image.mode));
   }
 }
 
@@ -82,11 +119,21 @@ void FillAccepted(const AcceptedEvent& event, v1::GenerateResponse& response) {
   FillUsage(event.usage, *accepted->mutable_usage());
 }
 
+void FillLogprobs(std::vector<TokenLogprobs>& logprobs,
+                  google::protobuf::RepeatedPtrField<v1::TokenLogprobs>& out) {
+  for (TokenLogprobs& token : logprobs) {
+    v1::TokenLogprobs* entry = out.Add();
+    FillToken(token.chosen, *entry->mutable_chosen());
+    for (ScoredToken& top : token.top) FillToken(top, *entry->add_top());
+  }
+}
+
 void FillDelta(DeltaEvent& event, v1::GenerateResponse& response) {
   v1::Delta* delta = response.mutable_delta();
   delta->set_output_index(event.output_idx);
-  delta->set_text(std::move(event.text));
-  delta->mutable_token_ids()->Add(event.token_ids.begin(), event.token_ids.end());
+  delta->set_text(std::move(event.piece.text));
+  delta->mutable_token_ids()->Add(event.piece.token_ids.begin(), event.piece.token_ids.end());
+  FillLogprobs(event.piece.logprobs, *delta->mutable_logprobs());
   FillRouting(event.routing, *delta->mutable_routing());
 }
 
@@ -95,6 +142,8 @@ void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish) {
   finish.set_finish_reason(ToProto(event.reason));
   if (event.reason == FinishReason::kStop && event.stop_token >= 0) {
     finish.set_stop_token_id(event.stop_token);
+  } else if (!event.stop_text.empty()) {
+    finish.set_stop_text(event.stop_text);
   }
   FillUsage(event.usage, *finish.mutable_usage());
   FillTimings(event.timings, *finish.mutable_timings());

@@ -20,6 +20,8 @@ void FillAccepted(const AcceptedEvent& event, v1::GenerateResponse& response);
 void FillDelta(DeltaEvent& event, v1::GenerateResponse& response);
 void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish);
 
+void FillLogprobs(std::vector<TokenLogprobs>& logprobs,
+                  google::protobuf::RepeatedPtrField<v1::TokenLogprobs>& out);
 void FillUsage(const Usage& usage, v1::Usage& out);
 void FillTimings(const AnswerTimings& timings, v1::Timings& out);
 void FillRouting(const std::vector<ImageRouting>& routing,

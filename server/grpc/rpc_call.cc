@@ -153,6 +153,12 @@ grpc::Status RpcCall::Close(const absl::Status& status) {
   return result;
 }
 
+void RpcCall::SetFinished(const OutputFinishedEvent& finished) {
+  const int32_t earlier = finished_.has_value() ? finished_->usage.completion_tokens : 0;
+  finished_ = finished;
+  finished_->usage.completion_tokens += earlier;
+}
+
 void RpcCall::LogEnd(grpc::StatusCode code, const absl::Status& status) {
   const bool is_failure = code == grpc::StatusCode::INTERNAL;
   if (environment_.logger == nullptr || (!environment_.log_requests && !is_failure)) return;

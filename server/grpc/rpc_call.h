@@ -57,8 +57,8 @@ class RpcCall {
   // one.
   void SetRequestId(const std::string& request_id) { request_id_ = request_id; }
   const std::string& request_id();
-  // For the log line.
-  void SetFinished(const OutputFinishedEvent& finished) { finished_ = finished; }
+  // For the log line: the last of them, with the completion tokens of all.
+  void SetFinished(const OutputFinishedEvent& finished);
 
   // Call before the first message is written. Errors that come before it have no initial metadata
   // of their own, so that gRPC sends them as Trailers-Only and clients may retry.

@@ -1,5 +1,6 @@
 #include "server/grpc/unary_answer_call.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -84,14 +85,18 @@ grpc::ByteBuffer UnaryAnswerCall::GenerateResponse() {
   v1::GenerateUnaryResponse response;
   response.set_request_id(accepted_.request_id);
   response.set_model(accepted_.model);
+  std::vector<AnswerPiece> pieces(finished_.size());
+  for (DeltaEvent& delta : deltas_) pieces.at(delta.output_idx).Append(std::move(delta.piece));
+  std::sort(finished_.begin(), finished_.end(), [](const auto& a, const auto& b) {
+    return a.output_idx < b.output_idx;
+  });
   for (const OutputFinishedEvent& finished : finished_) {
+    AnswerPiece& piece = pieces.at(finished.output_idx);
     v1::Output* output = response.add_outputs();
     output->set_output_index(finished.output_idx);
-    for (DeltaEvent& delta : deltas_) {
-      if (delta.output_idx != finished.output_idx) continue;
-      output->mutable_text()->append(delta.text);
-      output->mutable_token_ids()->Add(delta.token_ids.begin(), delta.token_ids.end());
-    }
+    output->set_text(std::move(piece.text));
+    output->mutable_token_ids()->Add(piece.token_ids.begin(), piece.token_ids.end());
+    FillLogprobs(piece.logprobs, *output->mutable_logprobs());
     FillFinish(finished, *output->mutable_finish());
   }
   return ToByteBuffer(response);

@@ -23,10 +23,11 @@ StreamReader::StreamReader(Clock* clock, StreamMode mode) : state_(std::make_sha
       ResponseStreamOptions{.mode = mode, .clock = clock}, [self, state = state_](ReadyReason) {
         const std::shared_ptr<ResponseStream> stream = self->lock();
         if (stream == nullptr) return;
+        // Until the stream has nothing more: who waits here finds a reader that waits for events.
+        absl::MutexLock lock(&state->mutex);
         while (std::optional<AnswerEvent> event = stream->Take()) {
-          absl::MutexLock lock(&state->mutex);
           if (const auto* delta = std::get_if<DeltaEvent>(&*event)) {
-            state->text_bytes += delta->text.size();
+            state->text_bytes += delta->piece.text.size();
           }
           state->ended = state->ended || std::holds_alternative<EndEvent>(*event);
           state->events.push_back(*std::move(event));
@@ -53,29 +54,43 @@ std::vector<AnswerEvent> StreamReader::events() const {
   return state_->events;
 }
 
-std::string StreamReader::text() const {
+std::string StreamReader::text(int32_t output_idx) const {
   std::string text;
   for (const AnswerEvent& event : events()) {
-    if (const auto* delta = std::get_if<DeltaEvent>(&event)) text += delta->text;
+    const auto* delta = std::get_if<DeltaEvent>(&event);
+    if (delta != nullptr && delta->output_idx == output_idx) text += delta->piece.text;
   }
   return text;
 }
 
-std::vector<TokenId> StreamReader::token_ids() const {
+std::vector<TokenId> StreamReader::token_ids(int32_t output_idx) const {
   std::vector<TokenId> ids;
   for (const AnswerEvent& event : events()) {
     const auto* delta = std::get_if<DeltaEvent>(&event);
-    if (delta != nullptr) ids.insert(ids.end(), delta->token_ids.begin(), delta->token_ids.end());
+    if (delta == nullptr || delta->output_idx != output_idx) continue;
+    ids.insert(ids.end(), delta->piece.token_ids.begin(), delta->piece.token_ids.end());
   }
   return ids;
 }
 
-OutputFinishedEvent StreamReader::finished() const {
-  PARROT_CHECK(num_finished() == 1);
+std::vector<TokenLogprobs> StreamReader::logprobs(int32_t output_idx) const {
+  std::vector<TokenLogprobs> all;
   for (const AnswerEvent& event : events()) {
-    if (const auto* finished = std::get_if<OutputFinishedEvent>(&event)) return *finished;
+    const auto* delta = std::get_if<DeltaEvent>(&event);
+    if (delta == nullptr || delta->output_idx != output_idx) continue;
+    all.insert(all.end(), delta->piece.logprobs.begin(), delta->piece.logprobs.end());
   }
-  return {};
+  return all;
+}
+
+OutputFinishedEvent StreamReader::finished(int32_t output_idx) const {
+  std::vector<OutputFinishedEvent> found;
+  for (const AnswerEvent& event : events()) {
+    const auto* finished = std::get_if<OutputFinishedEvent>(&event);
+    if (finished != nullptr && finished->output_idx == output_idx) found.push_back(*finished);
+  }
+  PARROT_CHECK(found.size() == 1);
+  return found.front();
 }
 
 int StreamReader::num_finished() const {
@@ -102,6 +117,8 @@ absl::Status StreamReader::status() const {
 EngineClient ScriptedEngine::client() {
   return {.add = [this](std::shared_ptr<const Request> request) { return Add(std::move(request)); },
           .cancel = [this](RequestKey key) { Cancel(key); },
+          .cancel_sequence = [this](RequestKey key,
+                                    int32_t sequence_idx) { CancelSequence(key, sequence_idx); },
           .load =
               [this] {
                 absl::MutexLock lock(&mutex_);
@@ -118,19 +135,33 @@ absl::Status ScriptedEngine::Add(std::shared_ptr<const Request> request) {
   if (hook != nullptr) hook(request->key);
   absl::MutexLock lock(&mutex_);
   if (!refusal_.ok()) return refusal_;
-  live_.push_back(request->key);
+  for (int32_t i = 0; i < request->num_sequences; ++i) live_.emplace_back(request->key, i);
   added_.push_back(std::move(request));
   return absl::OkStatus();
 }
 
 void ScriptedEngine::Cancel(RequestKey key) {
-  bool answer = false;
+  std::vector<int32_t> answered;
   {
     absl::MutexLock lock(&mutex_);
     cancels_.push_back(key);
-    answer = answer_cancels_ && std::find(live_.begin(), live_.end(), key) != live_.end();
+    for (const auto& [live, sequence_idx] : live_) {
+      if (answer_cancels_ && live == key) answered.push_back(sequence_idx);
+    }
   }
-  if (answer) Finish(key, FinishReason::kCancelled);
+  for (const int32_t sequence_idx : answered) {
+    Finish(key, FinishReason::kCancelled, absl::OkStatus(), sequence_idx);
+  }
+}
+
+void ScriptedEngine::CancelSequence(RequestKey key, int32_t sequence_idx) {
+  bool answer = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    sequence_cancels_.emplace_back(key, sequence_idx);
+    answer = answer_cancels_;
+  }
+  if (answer) Finish(key, FinishReason::kCancelled, absl::OkStatus(), sequence_idx);
 }
 
 void ScriptedEngine::RefuseWith(absl::Status status) {
@@ -167,6 +198,11 @@ std::vector<RequestKey> ScriptedEngine::cancels() const {
   return cancels_;
 }
 
+std::vector<std::pair<RequestKey, int32_t>> ScriptedEngine::sequence_cancels() const {
+  absl::MutexLock lock(&mutex_);
+  return sequence_cancels_;
+}
+
 int ScriptedEngine::num_added() const {
   absl::MutexLock lock(&mutex_);
   return static_cast<int>(added_.size());
@@ -178,22 +214,34 @@ void ScriptedEngine::Send(EngineEvent event) {
   sink_.OnEvents(events);
 }
 
-void ScriptedEngine::Token(RequestKey key, TokenId token) {
-  Send(TokenEvent{.key = key, .token = token});
+void ScriptedEngine::Token(RequestKey key, TokenId token, int32_t sequence_idx) {
+  Send(TokenEvent{.key = key, .sequence_idx = sequence_idx, .token = token});
 }
 
-void ScriptedEngine::Routing(RequestKey key, int32_t image_idx, std::vector<float> weights) {
-  Send(RoutingEvent{.key = key, .image_idx = image_idx, .weights = std::move(weights)});
+void ScriptedEngine::Token(TokenEvent event) { Send(std::move(event)); }
+
+void ScriptedEngine::Routing(RequestKey key,
+                             int32_t image_idx,
+                             std::vector<float> weights,
+                             CacheLevel cache_level) {
+  Send(RoutingEvent{.key = key,
+                    .image_idx = image_idx,
+                    .weights = std::move(weights),
+                    .cache_level = cache_level});
 }
 
-void ScriptedEngine::Finish(RequestKey key, FinishReason reason, absl::Status status) {
+void ScriptedEngine::Finish(RequestKey key,
+                            FinishReason reason,
+                            absl::Status status,
+                            int32_t sequence_idx) {
   {
     absl::MutexLock lock(&mutex_);
-    const auto it = std::find(live_.begin(), live_.end(), key);
+    const auto it = std::find(live_.begin(), live_.end(), std::pair(key, sequence_idx));
     if (it == live_.end()) return;  // said before
     live_.erase(it);
   }
-  FinishEvent finish{.key = key, .reason = reason, .status = std::move(status)};
+  FinishEvent finish{
+      .key = key, .sequence_idx = sequence_idx, .reason = reason, .status = std::move(status)};
   finish.times.queue = absl::Milliseconds(1);
   finish.times.prefill = absl::Milliseconds(2);
   finish.times.decode = absl::Milliseconds(3);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,11 +37,12 @@ class StreamReader {
   bool WaitForText(size_t num_bytes);  // or the end
   // All that was read.
   std::vector<AnswerEvent> events() const;
-  std::string text() const;
-  std::vector<TokenId> token_ids() const;
-  // Of the one OutputFinishedEvent; CHECK-fails unless there is one.
-  OutputFinishedEvent finished() const;
-  int num_finished() const;
+  std::string text(int32_t output_idx = 0) const;
+  std::vector<TokenId> token_ids(int32_t output_idx = 0) const;
+  std::vector<TokenLogprobs> logprobs(int32_t output_idx = 0) const;
+  // Of the one OutputFinishedEvent of this output; CHECK-fails unless there is one.
+  OutputFinishedEvent finished(int32_t output_idx = 0) const;
+  int num_finished() const;  // of all outputs
   int num_ends() const;
   absl::Status status() const;
 
@@ -72,16 +74,26 @@ class ScriptedEngine {
   // Waits until so many requests were added; the last one. Null after ten seconds.
   std::shared_ptr<const Request> WaitForRequest(int num_added = 1);
   std::vector<RequestKey> cancels() const;
+  std::vector<std::pair<RequestKey, int32_t>> sequence_cancels() const;
   int num_added() const;
 
-  void Token(RequestKey key, TokenId token);
-  void Routing(RequestKey key, int32_t image_idx, std::vector<float> weights);
-  void Finish(RequestKey key, FinishReason reason, absl::Status status = absl::OkStatus());
+  void Token(RequestKey key, TokenId token, int32_t sequence_idx = 0);
+  void Token(TokenEvent event);
+  void Routing(RequestKey key,
+               int32_t image_idx,
+               std::vector<float> weights,
+               CacheLevel cache_level = CacheLevel::kNone);
+  // Nothing if that was said before.
+  void Finish(RequestKey key,
+              FinishReason reason,
+              absl::Status status = absl::OkStatus(),
+              int32_t sequence_idx = 0);
 
  private:
   void Send(EngineEvent event);
   absl::Status Add(std::shared_ptr<const Request> request);
   void Cancel(RequestKey key);
+  void CancelSequence(RequestKey key, int32_t sequence_idx);
 
   EventSink& sink_;
   mutable absl::Mutex mutex_;
@@ -90,8 +102,9 @@ class ScriptedEngine {
   EngineLoad load_ ABSL_GUARDED_BY(mutex_);
   bool answer_cancels_ ABSL_GUARDED_BY(mutex_) = true;
   std::vector<std::shared_ptr<const Request>> added_ ABSL_GUARDED_BY(mutex_);
-  std::vector<RequestKey> live_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<RequestKey, int32_t>> live_ ABSL_GUARDED_BY(mutex_);
   std::vector<RequestKey> cancels_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<RequestKey, int32_t>> sequence_cancels_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The parts of the nano-gqa checkpoint that the front end borrows, loaded once per process.

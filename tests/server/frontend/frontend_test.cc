@@ -234,7 +234,7 @@ TEST(FrontendTest, TextNeverSplitsACodePoint) {
   EXPECT_EQ(reader.text(), text);
   for (const AnswerEvent& event : reader.events()) {
     if (const auto* delta = std::get_if<DeltaEvent>(&event)) {
-      EXPECT_TRUE(ValidateUtf8(delta->text).ok());
+      EXPECT_TRUE(ValidateUtf8(delta->piece.text).ok());
     }
   }
 }
@@ -364,7 +364,7 @@ TEST(FrontendTest, RefusalsAreBareStatuses) {
   GenerateSpec past = TextRequest();
   past.deadline = absl::Now() - absl::Seconds(1);
   GenerateSpec unsupported = TextRequest();
-  unsupported.stop.stop = {"x"};
+  unsupported.choices = {"x"};
   GenerateSpec bad_id = TextRequest();
   bad_id.request_id = "";
   const struct {
@@ -400,7 +400,7 @@ TEST(FrontendTest, RefusalsAreBareStatuses) {
        "CONTEXT_LENGTH_EXCEEDED",
        "messages"},
       {"deadline past", past, Code::kDeadlineExceeded, "DEADLINE_EXCEEDED", ""},
-      {"unsupported", unsupported, Code::kUnimplemented, "UNSUPPORTED_OPTION", "stop.stop"},
+      {"unsupported", unsupported, Code::kUnimplemented, "UNSUPPORTED_OPTION", "choices"},
       {"bad id", bad_id, Code::kInvalidArgument, "INVALID_REQUEST_ID", "request_id"},
   };
   for (const auto& test : cases) {

@@ -436,7 +436,13 @@ TEST(ValidatorTest, OtherOptions) {
        ia,
        "stop.min_tokens",
        range},
-      {"stop string", stop(&T::stop, Strings{"END"}), no, "stop.stop", unsupported},
+      {"stop string", stop(&T::stop, Strings{"END"})},
+      {"stop strings 4", stop(&T::stop, Strings(4, std::string(64, 'x')))},
+      {"stop string not UTF-8",
+       stop(&T::stop, Strings{"a", "\xFF"}),
+       ia,
+       "stop.stop[1]",
+       "INVALID_UTF8"},
       {"stop string empty", stop(&T::stop, Strings{""}), ia, "stop.stop[0]", range},
       {"stop string long",
        stop(&T::stop, Strings{"a", std::string(65, 'x')}),
@@ -446,8 +452,10 @@ TEST(ValidatorTest, OtherOptions) {
       {"stop strings 5", stop(&T::stop, Strings(5, "a")), ia, "stop.stop", range},
       {"ignore_eos neutral", stop(&T::ignore_eos, false)},
       {"ignore_eos", stop(&T::ignore_eos, true)},
-      {"include_stop", stop(&T::include_stop, true), no, "stop.include_stop", unsupported},
-      {"logprobs", [](auto& s) { s.output.logprobs = 0; }, no, "output.logprobs", unsupported},
+      {"include_stop", stop(&T::include_stop, true)},
+      {"logprobs", [](auto& s) { s.output.logprobs = 0; }},
+      {"logprobs 20", [](auto& s) { s.output.logprobs = 20; }},
+      {"logprobs -1", [](auto& s) { s.output.logprobs = -1; }, ia, "output.logprobs", range},
       {"logprobs 21", [](auto& s) { s.output.logprobs = 21; }, ia, "output.logprobs", range},
       {"prompt logprobs",
        [](auto& s) { s.output.prompt_logprobs = 1; },
@@ -460,7 +468,9 @@ TEST(ValidatorTest, OtherOptions) {
        "output.prompt_logprobs",
        range},
       {"n neutral", spec(&G::n, 1)},
-      {"n 2", spec(&G::n, 2), no, "n", unsupported},
+      {"n 2", spec(&G::n, 2)},
+      {"n 128", spec(&G::n, 128)},
+      {"n 129", spec(&G::n, 129), ia, "n", range},
       {"n 0", spec(&G::n, 0), ia, "n", range},
       {"n huge", spec(&G::n, INT32_MAX), ia, "n", range},
       {"priority neutral", spec(&G::priority, 0)},
@@ -478,8 +488,7 @@ TEST(ValidatorTest, OtherOptions) {
   Check(cases);
 
   // The list that GetModelInfo shows is the list that the table proves.
-  std::set<std::string> proved = {"messages.parts.image.digest_sha256",
-                                  "messages.parts.image.expert_weights"};  // in Images above
+  std::set<std::string> proved = {"messages.parts.image.digest_sha256"};  // in Images above
   for (const Case& test : cases) {
     if (test.code == no) proved.insert(test.field);
   }
@@ -497,6 +506,10 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   spec.sampling.logit_bias = {{3, -7.0f}, {5, 2.0f}};
   spec.stop.min_tokens = 4;
   spec.stop.ignore_eos = true;
+  spec.stop.stop = {"END", "\n\n"};
+  spec.stop.include_stop = true;
+  spec.n = 3;
+  spec.output.logprobs = 0;
   const ValidRequest request = validator.Validate(std::move(spec)).value();
   EXPECT_EQ(request.sampling.min_p, 0.25f);
   EXPECT_EQ(request.sampling.repetition_penalty, 1.5f);
@@ -506,11 +519,19 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   EXPECT_EQ(request.sampling.logit_bias, (Bias{{3, -7.0f}, {5, 2.0f}}));
   EXPECT_EQ(request.min_tokens, 4);
   EXPECT_TRUE(request.ignore_eos);
+  EXPECT_EQ(request.stop.stop, (std::vector<std::string>{"END", "\n\n"}));
+  EXPECT_TRUE(request.stop.include_stop);
+  EXPECT_EQ(request.stop.min_tokens, 4);
+  EXPECT_EQ(request.num_outputs, 3);
+  EXPECT_EQ(request.sampling.num_logprobs, 0);
 
   const ValidRequest neutral = validator.Validate(Good()).value();
   EXPECT_EQ(neutral.sampling.repetition_penalty, 1.0f);
   EXPECT_EQ(neutral.sampling.min_p, 0.0f);
   EXPECT_EQ(neutral.min_tokens, 0);
+  EXPECT_EQ(neutral.num_outputs, 1);
+  EXPECT_EQ(neutral.sampling.num_logprobs, -1);
+  EXPECT_TRUE(neutral.stop.stop.empty());
   EXPECT_FALSE(neutral.ignore_eos);
 }
 

@@ -1,0 +1,240 @@
+// Several answers to one request, answers that a stop string ends, and log-probabilities.
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/error_status.h"
+#include "gtest/gtest.h"
+#include "tests/server/frontend/frontend_bench.h"
+
+namespace parrot {
+namespace {
+
+using Code = absl::StatusCode;
+
+std::vector<TokenId> Encode(std::string_view text) {
+  return NanoModel::Get().tokenizer->Encode(text).value();
+}
+
+GenerateSpec WithStop(std::string stop) {
+  GenerateSpec spec = TextRequest();
+  spec.stop.stop = {std::move(stop)};
+  return spec;
+}
+
+GenerateSpec WithAnswers(int32_t n) {
+  GenerateSpec spec = TextRequest();
+  spec.n = n;
+  return spec;
+}
+
+void ExpectNothingLeft(FrontendBench& bench) {
+  EXPECT_TRUE(bench.frontend().WaitUntilIdle(absl::Seconds(10)));
+  EXPECT_EQ(bench.frontend().live_requests(), 0);
+}
+
+TEST(FrontendStopStringTest, EndsTheAnswerAndTellsTheEngine) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithStop("gree"), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  const std::vector<TokenId> answer = Encode("A very green parrot.");
+  for (const TokenId token : answer) bench.engine().Token(key, token);
+  ASSERT_TRUE(reader.WaitForEnd());
+
+  EXPECT_TRUE(reader.status().ok()) << reader.status();
+  EXPECT_EQ(reader.text(), "A very ");
+  const OutputFinishedEvent finished = reader.finished();
+  EXPECT_EQ(finished.reason, FinishReason::kStop);
+  EXPECT_EQ(finished.stop_text, "gree");
+  EXPECT_EQ(finished.stop_token, -1);
+  EXPECT_EQ(finished.usage.completion_tokens, static_cast<int32_t>(reader.token_ids().size()));
+  EXPECT_LT(reader.token_ids().size(), answer.size());
+  EXPECT_EQ(finished.timings.decode, absl::Milliseconds(3));  // the engine's
+  using Cancels = std::vector<std::pair<RequestKey, int32_t>>;
+  EXPECT_EQ(bench.engine().sequence_cancels(), (Cancels{{key, 0}}));
+  EXPECT_TRUE(bench.engine().cancels().empty());
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendStopStringTest, CountsWhateverTheEngineSaysAfterwards) {
+  for (const FinishReason reason : {FinishReason::kStop,
+                                    FinishReason::kLength,
+                                    FinishReason::kDeadline,
+                                    FinishReason::kError}) {
+    FrontendBench bench;
+    bench.engine().SetAnswerCancels(false);
+    StreamReader reader;
+    const RequestKey key = bench.frontend().Submit(WithStop("b"), {}, reader.stream());
+    ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+    for (const TokenId token : Encode("a b c")) bench.engine().Token(key, token);
+    bench.engine().Finish(key, reason, absl::InternalError("too late to matter"));
+    ASSERT_TRUE(reader.WaitForEnd());
+    EXPECT_TRUE(reader.status().ok()) << reader.status();
+    EXPECT_EQ(reader.text(), "a ");
+    EXPECT_EQ(reader.finished().reason, FinishReason::kStop);
+    EXPECT_EQ(reader.finished().stop_text, "b");
+  }
+}
+
+TEST(FrontendStopStringTest, WhatWasHeldBackComesWithTheEnd) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithStop("parrots!"), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  const std::vector<TokenId> answer = Encode("parrots");
+  for (const TokenId token : answer) bench.engine().Token(key, token);
+  bench.engine().Finish(key, FinishReason::kLength);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_EQ(reader.text(), "parrots");
+  EXPECT_EQ(reader.token_ids(), answer);
+  EXPECT_EQ(reader.finished().reason, FinishReason::kLength);
+  EXPECT_TRUE(reader.finished().stop_text.empty());
+  EXPECT_EQ(reader.finished().usage.completion_tokens, static_cast<int32_t>(answer.size()));
+}
+
+TEST(FrontendOutputsTest, EachAnswerHasItsTextItsUsageAndItsEnd) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithAnswers(3), {}, reader.stream());
+  const auto request = bench.engine().WaitForRequest();
+  ASSERT_NE(request, nullptr);
+  EXPECT_EQ(request->num_sequences, 3);
+  const std::vector<std::string> texts = {"one 鸟", "two parrots, green", ""};
+  std::vector<std::vector<TokenId>> ids;
+  for (const std::string& text : texts) ids.push_back(Encode(text));
+  for (size_t i = 0; i < 20; ++i) {
+    for (int32_t idx = 0; idx < 3; ++idx) {
+      if (i < ids[idx].size()) bench.engine().Token(key, ids[idx][i], idx);
+    }
+  }
+  bench.engine().Finish(key, FinishReason::kStop, {}, 2);
+  bench.engine().Finish(key, FinishReason::kLength, {}, 0);
+  EXPECT_EQ(bench.frontend().live_requests(), 1);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 1);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_TRUE(reader.status().ok()) << reader.status();
+  EXPECT_EQ(reader.num_finished(), 3);
+  EXPECT_EQ(reader.num_ends(), 1);
+  for (int32_t idx = 0; idx < 3; ++idx) {
+    EXPECT_EQ(reader.text(idx), texts[idx]);
+    EXPECT_EQ(reader.token_ids(idx), ids[idx]);
+    EXPECT_EQ(reader.finished(idx).reason, idx == 0 ? FinishReason::kLength : FinishReason::kStop);
+    EXPECT_EQ(reader.finished(idx).usage.completion_tokens, static_cast<int32_t>(ids[idx].size()));
+    EXPECT_EQ(reader.finished(idx).usage.prompt_tokens(), request->num_prompt_tokens());
+  }
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendOutputsTest, AStopStringEndsOneAnswerAlone) {
+  FrontendBench bench;
+  StreamReader reader;
+  GenerateSpec spec = WithAnswers(2);
+  spec.stop.stop = {"!"};
+  const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  for (const TokenId token : Encode("yes! no")) bench.engine().Token(key, token, 1);
+  for (const TokenId token : Encode("yes no")) bench.engine().Token(key, token, 0);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 0);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_EQ(reader.text(0), "yes no");
+  EXPECT_EQ(reader.text(1), "yes");
+  EXPECT_EQ(reader.finished(1).stop_text, "!");
+  using Cancels = std::vector<std::pair<RequestKey, int32_t>>;
+  EXPECT_EQ(bench.engine().sequence_cancels(), (Cancels{{key, 1}}));
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendOutputsTest, OneThatFailsEndsTheCallAndCancelsTheOthers) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithAnswers(3), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  bench.engine().Token(key, Encode("a")[0], 0);
+  bench.engine().Token(key, Encode("b")[0], 1);
+  bench.engine().Token(key, Encode("b")[0], 1);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 0);
+  bench.engine().Finish(key, FinishReason::kError, absl::InternalError("device"), 1);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_EQ(reader.status().code(), Code::kInternal);
+  EXPECT_EQ(reader.num_finished(), 3);
+  EXPECT_EQ(reader.finished(0).reason, FinishReason::kStop);
+  EXPECT_EQ(reader.finished(1).reason, FinishReason::kError);
+  EXPECT_EQ(reader.finished(1).usage.completion_tokens, 2);
+  EXPECT_EQ(reader.finished(2).usage.completion_tokens, 0);
+  EXPECT_EQ(bench.engine().cancels(), (std::vector<RequestKey>{key}));
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendOutputsTest, ACancelEndsAllOfThem) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithAnswers(4), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 3);
+  bench.frontend().Cancel(key);
+  EXPECT_EQ(bench.engine().cancels(), (std::vector<RequestKey>{key}));
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendOutputsTest, AWholeAnswerHoldsOneDeltaOfEach) {
+  FrontendBench bench;
+  StreamReader reader(nullptr, StreamMode::kWhole);
+  const RequestKey key = bench.frontend().Submit(WithAnswers(2), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  for (const int32_t idx : {1, 0, 1, 0}) bench.engine().Token(key, Encode("ab")[0], idx);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 1);
+  bench.engine().Finish(key, FinishReason::kStop, {}, 0);
+  ASSERT_TRUE(reader.WaitForEnd());
+  ASSERT_EQ(reader.events().size(), 6u);  // accepted, two deltas, two ends, the end
+  EXPECT_EQ(reader.token_ids(0).size(), 2u);
+  EXPECT_EQ(reader.token_ids(1).size(), 2u);
+}
+
+TEST(FrontendLogprobsTest, TravelWithTheirTokens) {
+  FrontendBench bench;
+  StreamReader reader;
+  GenerateSpec spec = TextRequest();
+  spec.output.logprobs = 2;
+  const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+  const auto request = bench.engine().WaitForRequest();
+  ASSERT_NE(request, nullptr);
+  EXPECT_EQ(request->sampling.num_logprobs, 2);
+  const std::vector<TokenId> answer = Encode("A 鸟.");
+  for (const TokenId token : answer) {
+    bench.engine().Token(TokenEvent{
+        .key = key, .token = token, .logprob = -1.5f, .top = {{7, -0.5f}, {token, -1.5f}}});
+  }
+  bench.engine().Finish(key, FinishReason::kStop);
+  ASSERT_TRUE(reader.WaitForEnd());
+  const std::vector<TokenLogprobs> logprobs = reader.logprobs();
+  ASSERT_EQ(logprobs.size(), answer.size());
+  std::string bytes;
+  for (size_t i = 0; i < answer.size(); ++i) {
+    EXPECT_EQ(logprobs[i].chosen.token, answer[i]);
+    EXPECT_EQ(logprobs[i].chosen.logprob, -1.5f);
+    bytes += logprobs[i].chosen.bytes;
+    ASSERT_EQ(logprobs[i].top.size(), 2u);
+    EXPECT_EQ(logprobs[i].top[0].token, 7);
+    EXPECT_EQ(logprobs[i].top[0].bytes, NanoModel::Get().tokenizer->TokenBytes(7));
+    EXPECT_EQ(logprobs[i].top[1].bytes, logprobs[i].chosen.bytes);
+  }
+  EXPECT_EQ(bytes, "A 鸟.");
+}
+
+TEST(FrontendLogprobsTest, AreAbsentUnlessAskedFor) {
+  FrontendBench bench;
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(TextRequest(), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  bench.engine().Token(key, Encode("a")[0]);
+  bench.engine().Finish(key, FinishReason::kStop);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_EQ(reader.token_ids().size(), 1u);
+  EXPECT_TRUE(reader.logprobs().empty());
+}
+
+}  // namespace
+}  // namespace parrot
