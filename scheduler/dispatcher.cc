@@ -27,6 +27,7 @@ void AddLoad(const EngineLoad& load, EngineLoad* total) {
   total->num_steps += load.num_steps;
   total->num_failed_steps += load.num_failed_steps;
   total->num_preemptions += load.num_preemptions;
+  total->num_retries += load.num_retries;
   total->num_prompt_tokens += load.num_prompt_tokens;
   total->num_generated_tokens += load.num_generated_tokens;
   if (load.last_step_end >= total->last_step_end) {

@@ -255,6 +255,7 @@ void Engine::Impl::Publish() {
   load_.num_vision_entries = scheduler_.vision().num_present();
   const SchedulerTotals& totals = scheduler_.totals();
   load_.num_preemptions = totals.num_preemptions;
+  load_.num_retries = totals.num_retries;
   load_.num_prompt_tokens = totals.num_prompt_tokens;
   load_.num_generated_tokens = totals.num_generated_tokens;
   load_.num_prefix_query_tokens = totals.num_prefix_query_tokens;

@@ -44,7 +44,7 @@ struct EngineOptions {
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
   // The executor counts as dead after so many failed steps without a good one between them; a step
   // in which everything failed with kDeviceErrorReason is one. One UNAVAILABLE is enough.
-  int32_t max_consecutive_failed_steps = 3;
+  int32_t max_consecutive_failed_steps = 8;
 };
 
 // A snapshot for admission, metrics and GetLoad; published after every step.
@@ -58,6 +58,7 @@ struct EngineLoad {
   int64_t num_steps = 0;
   int64_t num_failed_steps = 0;
   int64_t num_preemptions = 0;
+  int64_t num_retries = 0;              // sequences that ran again because a step was lost
   int32_t num_blocks_cached = 0;        // free to take, with contents that a prefix may find
   int64_t num_prefix_query_tokens = 0;  // prompt tokens of requests that looked for a prefix
   int64_t num_prefix_hit_tokens = 0;    // of these, found

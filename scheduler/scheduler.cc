@@ -273,11 +273,16 @@ bool Scheduler::PreemptFor(const Sequence& sequence) {
       Preempt(victim);
       return true;
     }
-    victim->set_leaving();
-    ++num_leaving_;
+    Leave(victim);
     return false;
   }
   return false;
+}
+
+void Scheduler::Leave(Sequence* sequence) {
+  if (sequence->is_leaving()) return;
+  sequence->set_leaving();
+  ++num_leaving_;
 }
 
 int32_t Scheduler::ReserveBlocks(Sequence* sequence, int32_t end) {
@@ -304,16 +309,16 @@ bool Scheduler::Schedule(absl::Time now, StepInput* input, std::vector<EngineEve
   builder_.Begin(last_submitted_step_ + 1, now, input);
   Admit({now, events});
   blocks_are_short_ = false;
-  for (const auto& sequence : running_) {
-    if (sequence->in_decode()) AddSpan(sequence.get());
-  }
-  for (const auto& sequence : running_) {
-    if (sequence->state() != SequenceState::kRunning || sequence->is_leaving()) continue;
-    builder_.AddVisionJobs(sequence.get(), feature_level_);
-  }
-  // A decode that the first pass served has nothing left to submit.
-  for (const auto& sequence : running_) {
-    if (!sequence->in_decode()) AddSpan(sequence.get());
+  if (Sequence* suspect = FirstSuspect(); suspect != nullptr) {
+    if (num_steps_in_flight() > 0) return false;
+    builder_.AddVisionJobs(suspect, feature_level_);
+    AddSpan(suspect);
+  } else {
+    AddDecodes();
+    for (const auto& sequence : running_) {
+      if (IsSchedulable(*sequence)) builder_.AddVisionJobs(sequence.get(), feature_level_);
+    }
+    AddPrefills();
   }
   RequeuePreempted();
   input->retired_slots.swap(pending_retired_slots_);
@@ -326,8 +331,32 @@ bool Scheduler::Schedule(absl::Time now, StepInput* input, std::vector<EngineEve
   return true;
 }
 
+Sequence* Scheduler::FirstSuspect() const {
+  const auto it = std::find_if(running_.begin(), running_.end(), [](const auto& sequence) {
+    return sequence->is_suspect() && IsSchedulable(*sequence);
+  });
+  return it == running_.end() ? nullptr : it->get();
+}
+
+bool Scheduler::IsSchedulable(const Sequence& sequence) {
+  return sequence.state() == SequenceState::kRunning && !sequence.is_leaving();
+}
+
+void Scheduler::AddDecodes() {
+  for (const auto& sequence : running_) {
+    if (sequence->in_decode()) AddSpan(sequence.get());
+  }
+}
+
+void Scheduler::AddPrefills() {
+  // A decode that was served already has nothing left to submit.
+  for (const auto& sequence : running_) {
+    if (!sequence->in_decode()) AddSpan(sequence.get());
+  }
+}
+
 void Scheduler::AddSpan(Sequence* sequence) {
-  if (sequence->state() != SequenceState::kRunning || sequence->is_leaving()) return;
+  if (!IsSchedulable(*sequence)) return;
   const int32_t end = ReserveBlocks(sequence, builder_.SpanEnd(*sequence));
   if (end > sequence->next_position()) builder_.AddSpan(sequence, end);
 }
@@ -492,12 +521,26 @@ bool Scheduler::Matches(const StepInput& input, const StepOutput& output) {
 }
 
 void Scheduler::FailStep(const StepInput& input, const absl::Status& status, const Turn& turn) {
-  const Finish finish{.reason = FinishReason::kError, .status = ClientStatus(status)};
-  const auto fail_slot = [&](SlotId slot) {
-    if (Sequence* sequence = RunningIn(slot)) FinishSequence(sequence, finish, turn);
+  std::vector<Sequence*> sequences;
+  const auto add = [&](SlotId slot) {
+    Sequence* sequence = RunningIn(slot);
+    if (sequence == nullptr) return;
+    if (std::find(sequences.begin(), sequences.end(), sequence) != sequences.end()) return;
+    sequences.push_back(sequence);
   };
-  for (const RouteJob& job : input.route_jobs) fail_slot(job.slot);
-  for (const Span& span : input.spans) fail_slot(span.slot);
+  for (const RouteJob& job : input.route_jobs) add(job.slot);
+  for (const Span& span : input.spans) add(span.slot);
+  const Finish finish{.reason = FinishReason::kError, .status = ClientStatus(status)};
+  const bool runs_again = sequences.size() > 1 && !absl::IsUnavailable(status);
+  for (Sequence* sequence : sequences) {
+    if (!runs_again) {
+      FinishSequence(sequence, finish, turn);
+      continue;
+    }
+    sequence->Spoil();
+    Leave(sequence);
+    ++totals_.num_retries;
+  }
   // Whoever else waits for these images has them encoded again.
   for (const EncodeJob& job : input.encode_jobs) {
     if (vision_.AbortEncode(job.image.hash, input.step_id)) {
@@ -509,7 +552,10 @@ void Scheduler::FailStep(const StepInput& input, const absl::Status& status, con
 Sequence* Scheduler::RunningIn(SlotId slot) const {
   if (slot < 0 || slot >= static_cast<SlotId>(slot_owner_.size())) return nullptr;
   Sequence* sequence = slot_owner_[slot];
-  if (sequence == nullptr || sequence->state() != SequenceState::kRunning) return nullptr;
+  if (sequence == nullptr || sequence->state() != SequenceState::kRunning ||
+      sequence->is_spoiled()) {
+    return nullptr;
+  }
   return sequence;
 }
 
@@ -519,6 +565,7 @@ void Scheduler::CommitSpans(const StepInput& input, const StepOutput& output) {
     if (sequence == nullptr) continue;
     const int32_t num_computed_before = sequence->num_computed_tokens();
     sequence->CommitTokens(span.num_tokens);
+    sequence->Absolve();
     shares_.Charge(sequence->request().tenant, span.num_tokens);
     KeepFullBlocks(sequence, num_computed_before);
     const bool is_prefill = span.start_position < sequence->num_prompt_tokens();
@@ -596,7 +643,7 @@ void Scheduler::TakeEncodes(const StepOutput& output, const Turn& turn) {
                  sequence->request().images[i].routing != RoutingSource::kZeros &&
                  sequence->request().images[i].image.hash == done.image;
       }
-      if (reads && sequence->state() == SequenceState::kRunning) {
+      if (reads && RunningIn(sequence->slot()) != nullptr) {
         FinishSequence(sequence.get(), finish, turn);
       }
     }
@@ -617,6 +664,7 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
       FinishSequence(sequence, {.status = ClientStatus(done.status)}, turn);
       continue;
     }
+    sequence->Absolve();
     visual.state = VisualState::kReady;
     visual.weights = std::move(done.weights);
     ReportRouting(sequence, done.image_idx, visual.cache_level, turn);

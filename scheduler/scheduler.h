@@ -19,6 +19,10 @@
 //   if (scheduler.Schedule(now, &input, &events)) Submit(input);  // again before Update, if wanted
 //   scheduler.Update(input, &output, now, &events);            // steps come back in order
 //
+// A step that is lost as a whole costs only the request that did it: its sequences become
+// *suspects*, return to the queue, and run again one at a time, nobody else beside them. Who fails
+// alone has failed; who comes through is cleared.
+//
 // Blocks, slots and image features of a sequence that finished while a step in flight names it are
 // held until that step is done (it is *retiring*); the worker hears of freed slots and features
 // with the next step.
@@ -67,6 +71,7 @@ struct SchedulerTotals {
   int64_t num_prompt_tokens = 0;     // computed
   int64_t num_generated_tokens = 0;  // sent as TokenEvents
   int64_t num_preemptions = 0;
+  int64_t num_retries = 0;              // sequences put back because a step was lost
   int64_t num_prefix_query_tokens = 0;  // of prompts that looked for a prefix
   int64_t num_prefix_hit_tokens = 0;
   int64_t num_vision_queries = 0;  // RouteJobs that read features
@@ -96,8 +101,9 @@ class Scheduler {
   // Fills `input` with the next step and takes it as submitted. False when there is nothing to do;
   // `input` is then to be thrown away. Each true must be followed by one Update, in the same order.
   [[nodiscard]] bool Schedule(absl::Time now, StepInput* input, std::vector<EngineEvent>* events);
-  // Takes the result of the oldest step in flight. Moves parts of `output` into `events`. A failed
-  // step, or one whose output does not match its input, finishes the requests in it with kError.
+  // Takes the result of the oldest step in flight. Moves parts of `output` into `events`. Of a
+  // failed step, or one whose output does not match its input, the sequences run again one by one;
+  // one that was alone in it ends with kError, as do all when the worker is gone (UNAVAILABLE).
   void Update(const StepInput& input,
               StepOutput* output,
               absl::Time now,
@@ -148,7 +154,13 @@ class Scheduler {
   void SkipCachedImages(Sequence* sequence, const Turn& turn);
   void ReportRouting(Sequence* sequence, int32_t image_idx, CacheLevel level, const Turn& turn);
 
+  void AddDecodes();
+  void AddPrefills();
   void AddSpan(Sequence* sequence);
+  // The one that runs next and alone; null when nobody is suspect.
+  Sequence* FirstSuspect() const;
+  static bool IsSchedulable(const Sequence& sequence);
+  void Leave(Sequence* sequence);
   // Blocks for positions up to `end`, preempting less urgent sequences if need be. Returns how far
   // the table reaches, at most `end`.
   int32_t ReserveBlocks(Sequence* sequence, int32_t end);
@@ -171,7 +183,7 @@ class Scheduler {
   void TakeEncodes(const StepOutput& output, const Turn& turn);
   void TakeRoutes(StepOutput* output, const Turn& turn);
   void TakeRow(Sequence* sequence, RowResult* row, const Turn& turn);
-  // The running sequence that holds the slot; null for a retiring or unknown one.
+  // The running sequence that holds the slot; null for a retiring, spoiled or unknown one.
   Sequence* RunningIn(SlotId slot) const;
 
   // Sends the FinishEvent. A waiting sequence is destroyed; a running one retires, and stays valid

@@ -95,12 +95,14 @@ void Sequence::TakeCachedTokens(int32_t count) {
 }
 
 void Sequence::Preempt() {
+  if (is_spoiled_) num_inflight_tokens_ = num_inflight_samples_ = 0;  // lost
   PARROT_CHECK(num_inflight_tokens_ == 0 && num_inflight_samples_ == 0 && blocks_.ids().empty());
   MoveTo(SequenceState::kWaiting);
   num_computed_tokens_ = 0;
   slot_ = -1;
   started_ = false;
   is_leaving_ = false;
+  is_spoiled_ = false;
   for (VisualProgress& visual : visuals_) visual.state = VisualState::kAbsent;
 }
 

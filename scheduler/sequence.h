@@ -110,6 +110,12 @@ class Sequence {
   // kRunning -> kWaiting: no position is computed any more, the slot is another's. REQUIRES: no
   // step in flight names it; its blocks are given back.
   void Preempt();
+  // A step that named it was lost: it leaves, what its slot still yields is ignored, and it is
+  // suspect until it has come through a step alone.
+  void Spoil() { is_spoiled_ = is_suspect_ = true; }
+  bool is_spoiled() const { return is_spoiled_; }
+  bool is_suspect() const { return is_suspect_; }
+  void Absolve() { is_suspect_ = false; }
   // It ran before: the limit on waiting for the first place is not for it.
   bool was_admitted() const { return was_admitted_; }
   // Preempted as soon as no step in flight names it; until then it is not scheduled.
@@ -160,6 +166,8 @@ class Sequence {
   int32_t num_cached_tokens_ = 0;
   bool was_admitted_ = false;
   bool is_leaving_ = false;
+  bool is_spoiled_ = false;
+  bool is_suspect_ = false;
 
   SlotId slot_ = -1;
   bool started_ = false;

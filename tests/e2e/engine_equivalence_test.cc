@@ -27,7 +27,7 @@
 namespace parrot {
 namespace {
 
-constexpr int32_t kMaxNewTokens = 8;
+constexpr int32_t kMaxNewTokens = 16;
 constexpr int32_t kNumSamples = 3;
 
 // What one sequence was answered.
@@ -121,6 +121,7 @@ struct Setup {
   bool keep_features = false;
   bool keep_experts = false;
   int64_t kv_bytes = int64_t{256} << 20;
+  int32_t block_size = 32;
   int32_t num_passes = 1;  // over the same requests, on one engine
 };
 
@@ -135,6 +136,7 @@ std::unique_ptr<ModelExecutor> MakeRunner(const GoldenPrompts& golden, const Set
   options.max_num_seqs = 16;
   options.max_num_batched_tokens = 8192;
   options.kv_cache_memory_bytes = setup.kv_bytes;
+  options.block_size = setup.block_size;
   options.vision_cache_experts = setup.keep_experts;
   options.vocab_size = golden.vocab_size();
   absl::StatusOr<std::unique_ptr<ModelExecutor>> runner =
@@ -162,6 +164,7 @@ Outcome RunAll(const GoldenPrompts& golden,
   Outcome outcome;
   for (int32_t pass = 0; pass < setup.num_passes; ++pass) {
     int num_sequences = 0;
+    engine.Pause();  // all of them are there when the first step is built: the same steps each time
     for (size_t i = 0; i < requests.size(); ++i) {
       auto request = std::make_shared<Request>(*requests[i]);
       request->key = i;
@@ -170,6 +173,7 @@ Outcome RunAll(const GoldenPrompts& golden,
       EXPECT_TRUE(added.ok()) << added;
       if (!added.ok()) return outcome;
     }
+    engine.Resume();
     outcome.passes.push_back(sink.Await(num_sequences));
   }
   outcome.load = engine.load();
@@ -253,14 +257,10 @@ class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
     return some;
   }
 
-  // KV memory of about `num` of the longest prompts.
-  int64_t KvBytesOf(int num) const {
-    size_t longest = 0;
-    for (const auto& request : requests_) longest = std::max(longest, request->token_ids.size());
+  // KV memory of `num_tokens` positions.
+  int64_t KvBytesOf(int64_t num_tokens) const {
     const LanguageConfig& language = golden_.checkpoint().config().language;
-    const int64_t per_token =
-        int64_t{2} * language.num_layers * language.num_kv_heads * language.head_dim() * 4;
-    return static_cast<int64_t>(num) * static_cast<int64_t>(longest + 64) * per_token;
+    return num_tokens * 2 * language.num_layers * language.num_kv_heads * language.head_dim() * 4;
   }
 
   const Baseline& baseline_ = Baseline::Of(GetParam());
@@ -284,15 +284,23 @@ TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
     EXPECT_GT(vision.load.num_vision_hits, vision.load.num_vision_queries / 2);
   }
 
+  // Memory for a few prompts, in small blocks: answers that grow soon want more.
+  std::vector<int64_t> lengths;
+  for (const auto& request : requests_) lengths.push_back(request->num_prompt_tokens());
+  std::sort(lengths.begin(), lengths.end());
+  const int64_t kv_tokens =
+      std::max(lengths.back() + kMaxNewTokens + 2, 6 * lengths[lengths.size() / 2] + 16);
   for (const bool caching : {false, true}) {
     const Outcome preempted = RunAll(golden_,
                                      requests_,
                                      {.max_num_seqs = 16,
                                       .prefix_caching = caching,
                                       .keep_features = true,
-                                      .kv_bytes = KvBytesOf(3)});
+                                      .kv_bytes = KvBytesOf(kv_tokens),
+                                      .block_size = 2});
     ExpectSame(caching ? "preempted, prefixes kept" : "preempted", expected_, preempted);
     EXPECT_GT(preempted.load.num_preemptions, 0);
+    std::cout << "    " << preempted.load.num_preemptions << " preemptions\n";
   }
 }
 
