@@ -63,6 +63,7 @@ void Driver::Finish() {
 }
 
 StepOutput Driver::Run() {
+  if (on_step_ != nullptr) on_step_(in_flight_.front().get());
   const StepInput& input = *in_flight_.front();
   StepOutput output;
   output.step_id = input.step_id;
@@ -74,6 +75,7 @@ StepOutput Driver::Run() {
 }
 
 StepOutput Driver::Fail(const absl::Status& status) {
+  if (on_step_ != nullptr) on_step_(in_flight_.front().get());
   StepOutput output;
   output.step_id = in_flight_.front()->step_id;
   output.status = status;

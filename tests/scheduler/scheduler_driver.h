@@ -12,7 +12,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -57,6 +59,9 @@ class Driver {
   // Steps until nothing is left to do.
   void RunAll();
 
+  // Sees, and may change, each step on its way to the runtime.
+  void set_on_step(std::function<void(StepInput*)> on_step) { on_step_ = std::move(on_step); }
+
   Scheduler& scheduler() { return scheduler_; }
   FakeModelState& model() { return model_; }
   FakeClock& clock() { return clock_; }
@@ -71,6 +76,7 @@ class Driver {
   FakeClock clock_;
   FakeModelState model_;
   Scheduler scheduler_;
+  std::function<void(StepInput*)> on_step_;
   std::deque<std::unique_ptr<StepInput>> in_flight_;
   std::vector<EngineEvent> events_;
   RecordingSink sink_;

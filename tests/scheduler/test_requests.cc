@@ -177,6 +177,16 @@ std::vector<TokenId> RecordingSink::Tokens(RequestKey key) const {
   return tokens;
 }
 
+std::vector<TokenId> RecordingSink::Tokens(RequestKey key, int32_t sequence_idx) const {
+  std::vector<TokenId> tokens;
+  for (const EngineEvent& event : events_) {
+    const auto* token = std::get_if<TokenEvent>(&event);
+    if (token == nullptr || token->key != key || token->sequence_idx != sequence_idx) continue;
+    tokens.push_back(token->token);
+  }
+  return tokens;
+}
+
 std::vector<RoutingEvent> RecordingSink::Routings(RequestKey key) const {
   std::vector<RoutingEvent> routings;
   for (const EngineEvent& event : events_) {

@@ -64,7 +64,9 @@ class RecordingSink final : public EventSink {
  public:
   void OnEvents(std::vector<EngineEvent>& events) override;
 
+  // Of one of its sequences, or of all in the order of events.
   std::vector<TokenId> Tokens(RequestKey key) const;
+  std::vector<TokenId> Tokens(RequestKey key, int32_t sequence_idx) const;
   std::vector<RoutingEvent> Routings(RequestKey key) const;
   // The events of kind FinishEvent; one per request when all is well.
   std::vector<FinishEvent> Finishes(RequestKey key) const;
