@@ -47,7 +47,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
     return;
   }
   std::signal(SIGABRT, PrintSeed);
-  const uint64_t num_seeds = FromEnvironment("PARROT_SIM_NUM_SEEDS", 2'000);
+  const uint64_t num_seeds = FromEnvironment("PARROT_SIM_NUM_SEEDS", 10'000);
   std::map<std::string, uint64_t> seeds_with;  // kind of event: number of seeds that saw it
   for (uint64_t seed = 0; seed < num_seeds; ++seed) {
     seed_in_progress = seed;
@@ -59,6 +59,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
   // A simulation that no longer meets a case proves nothing about it.
   const std::string kinds[] = {"admitted",
                                "admitted route",
+                               "another question about an image",
                                "cancel",
                                "cancel of nobody",
                                "cancel of one sequence",
@@ -78,6 +79,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
                                "preemption",
                                "prefix hit",
                                "queued behind others",
+                               "ran again",
                                "refused CONTEXT_LENGTH_EXCEEDED",
                                "refused DRAINING",
                                "refused EMPTY_PROMPT",

@@ -14,25 +14,65 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-TEST(SchedulerFailureTest, AFailedStepFailsOnlyTheRequestsInIt) {
+TEST(SchedulerFailureTest, WhoWasInAFailedStepRunsAgainAlone) {
   Driver driver;  // 16 tokens per step
   driver.Add(RequestBuilder(1).Text(8).MaxTokens(2));
   driver.Add(RequestBuilder(2).Text(8).MaxTokens(2));
   driver.Add(RequestBuilder(3).Text(8).MaxTokens(2));
   const StepInput* step = driver.Submit();
   ASSERT_EQ(step->spans.size(), 2u);
-  StepOutput output = driver.Fail(absl::InternalError("at 0x7f00 in /opt/secret.cc"));
+  StepOutput output = driver.Fail(absl::InternalError("x"));
   driver.Update(&output);
-  for (const RequestKey key : {1, 2}) {
-    const FinishEvent finish = driver.sink().Finish(key);
-    EXPECT_EQ(finish.reason, FinishReason::kError);
-    EXPECT_EQ(finish.status.code(), absl::StatusCode::kInternal);
-    EXPECT_EQ(finish.status.message(), "inference failed") << "never the worker's own words";
+  EXPECT_EQ(driver.sink().num_finished(), 0);
+  EXPECT_EQ(driver.scheduler().totals().num_retries, 2);
+  for (int i = 0; i < 2; ++i) {
+    step = driver.Submit();
+    ASSERT_EQ(step->spans.size(), 1u);
+    EXPECT_EQ(step->spans[0].num_tokens, 8);
+    driver.Finish();
   }
   driver.RunAll();
-  EXPECT_EQ(driver.sink().Finish(3).reason, FinishReason::kLength);
-  EXPECT_EQ(driver.sink().Tokens(3),
-            ExpectedTokens(*RequestBuilder(3).Text(8).MaxTokens(2).Build()));
+  for (RequestKey key = 1; key <= 3; ++key) {
+    EXPECT_EQ(driver.sink().Finish(key).reason, FinishReason::kLength);
+    EXPECT_EQ(driver.sink().Tokens(key),
+              ExpectedTokens(*RequestBuilder(key).Text(8).MaxTokens(2).Build()));
+  }
+}
+
+TEST(SchedulerFailureTest, OnlyTheRequestThatBreaksItsStepsFails) {
+  Driver driver;
+  std::vector<RequestBuilder> requests;
+  for (RequestKey key = 1; key <= 4; ++key) {
+    requests.push_back(RequestBuilder(key).Text(3).Image(static_cast<int>(key)).MaxTokens(4));
+    driver.Add(requests.back());
+  }
+  SlotId broken = -1;  // of request 2, whenever it has one
+  driver.set_on_step([&broken](StepInput* input) {
+    for (const SlotId slot : input->retired_slots) broken = slot == broken ? -1 : broken;
+    for (const SlotStart& start : input->new_slots) {
+      if (start.sampling.seed == 2) broken = start.slot;
+    }
+  });
+  for (const StepInput* step = driver.Submit(); step != nullptr; step = driver.Submit()) {
+    const bool has_it = std::any_of(step->spans.begin(), step->spans.end(), [&](const Span& span) {
+      const bool starts_now =
+          std::any_of(step->new_slots.begin(), step->new_slots.end(), [&](const SlotStart& start) {
+            return start.slot == span.slot && start.sampling.seed == 2;
+          });
+      return span.slot == broken || starts_now;
+    });
+    StepOutput output =
+        has_it ? driver.Fail(absl::InternalError("at 0x7f00 in /opt/secret.cc")) : driver.Run();
+    driver.Update(&output);
+  }
+  const FinishEvent finish = driver.sink().Finish(2);
+  EXPECT_EQ(finish.reason, FinishReason::kError);
+  EXPECT_EQ(finish.status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(finish.status.message(), "inference failed") << "never the worker's own words";
+  for (const RequestKey key : {1, 3, 4}) {
+    EXPECT_EQ(driver.sink().Finish(key).reason, FinishReason::kLength);
+    EXPECT_EQ(driver.sink().Tokens(key), ExpectedTokens(*requests[key - 1].Build()));
+  }
 }
 
 TEST(SchedulerFailureTest, MapsTheWorkersErrorToWhatAClientMayRetry) {

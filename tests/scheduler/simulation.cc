@@ -57,10 +57,12 @@ class Simulation final : public EventSink {
     while (executor_->RunStep()) {
     }
     engine_->Stop();
+    result_.num_mutations = mutant_->num_mutations();
     return std::move(result_);
   }
 
   void OnEvents(std::vector<EngineEvent>& events) override {
+    mutant_->Mutate(&events);
     for (const EngineEvent& event : events) {
       std::visit([this](const auto& e) { Take(e); }, event);
     }
@@ -89,7 +91,7 @@ class Simulation final : public EventSink {
   void OneEvent();
   void Arrive();
   std::shared_ptr<const Request> MakeRequest();
-  // An earlier request anew: what the caches are for.
+  // An earlier request anew, or another question about its images: what the caches are for.
   std::shared_ptr<const Request> Repeat();
   void Cancel();
   void InjectFailure();
@@ -111,6 +113,7 @@ class Simulation final : public EventSink {
   FakeClock clock_;
   EngineOptions engine_options_;
   std::unique_ptr<FakeModelExecutor> executor_;
+  std::unique_ptr<MutantExecutor> mutant_;  // between the engine and the executor
   std::unique_ptr<Engine> engine_;
   std::map<RequestKey, Tracked> requests_;  // admitted
   RequestKey next_key_ = 1;
@@ -154,7 +157,9 @@ void Simulation::Configure() {
     return absl::InternalError("logits are not finite");
   };
   executor_ = std::make_unique<FakeModelExecutor>(executor_options);
-  engine_ = std::make_unique<Engine>(engine_options_, executor_.get(), this, &clock_);
+  mutant_ = std::make_unique<MutantExecutor>(options_.mutant, options_.seed, executor_.get());
+  engine_ =
+      std::make_unique<Engine>(mutant_->Mutate(engine_options_), mutant_.get(), this, &clock_);
 }
 
 void Simulation::OneEvent() {
@@ -200,7 +205,14 @@ std::shared_ptr<const Request> Simulation::Repeat() {
   again->arrival = clock_.Now();
   again->deadline = absl::InfiniteFuture();
   again->sampling.seed = next_key_;
-  Count("repeated prompt");
+  if (!again->images.empty() && Chance(50)) {
+    // What a cache that is keyed by the image alone gets wrong.
+    again->token_ids.push_back(Pick(0, kVocabSize - 1));
+    again->text_ids.push_back(again->token_ids.back());
+    Count("another question about an image");
+  } else {
+    Count("repeated prompt");
+  }
   return again;
 }
 
@@ -234,7 +246,7 @@ std::shared_ptr<const Request> Simulation::MakeRequest() {
 void Simulation::Arrive() {
   std::shared_ptr<const Request> request = MakeRequest();
   const RequestKey key = next_key_++;
-  const absl::Status status = engine_->Add(request);
+  const absl::Status status = engine_->Add(mutant_->Mutate(request));
   const ErrorFacts facts = GetErrorFacts(status);
   Trace("arrive ",
         key,
@@ -442,6 +454,7 @@ void Simulation::CheckEnd() {
   if (!load.health.ok()) Count("dead at the end");
   if (executor_->counts().max_in_flight == 2) Count("two steps in flight");
   if (load.num_preemptions > 0) Count("preemption");
+  if (load.num_retries > 0) Count("ran again");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "tests/scheduler/mutants.h"
 
 namespace parrot {
 
@@ -20,12 +21,14 @@ struct SimulationOptions {
   uint64_t seed = 0;
   int32_t num_events = 250;
   bool trace = false;  // prints every event to standard error
+  Mutant mutant = Mutant::kNone;
 };
 
 struct SimulationResult {
   absl::Status status;                    // what went wrong first
   std::map<std::string, int64_t> counts;  // how often each kind of event, refusal and end occurred
   uint64_t fingerprint = 0;               // of everything that was reported, in order
+  int64_t num_mutations = 0;              // how often the mutant did wrong
 };
 
 SimulationResult RunSimulation(const SimulationOptions& options);
