@@ -41,6 +41,17 @@ const char* CacheLevelText(v1::CacheLevel level) {
   }
 }
 
+const char* RoutingModeText(v1::RoutingMode mode) {
+  switch (mode) {
+    case v1::ROUTING_MODE_PIN_FIRST_TURN:
+      return "pin_first_turn";
+    case v1::ROUTING_MODE_WEIGHTS:
+      return "weights";
+    default:
+      return "exact";
+  }
+}
+
 json UsageObject(const v1::Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens()},
           {"text_tokens", usage.text_tokens()},
@@ -70,16 +81,19 @@ void AddRouting(const RoutingList& routing, json* object) {
   json weights = json::array();
   json entropy = json::array();
   json cache_levels = json::array();
+  json modes = json::array();
   for (const v1::ImageRouting& image : routing) {
     json row = json::array();
     for (const float weight : image.expert_weights()) row.push_back(Shortest(weight));
     weights.push_back(std::move(row));
     entropy.push_back(Shortest(image.entropy()));
     cache_levels.push_back(CacheLevelText(image.cache_level()));
+    modes.push_back(RoutingModeText(image.mode()));
   }
   (*object)["routing"] = std::move(weights);
   (*object)["routing_entropy"] = std::move(entropy);
   (*object)["cache_levels"] = std::move(cache_levels);
+  (*object)["routing_modes"] = std::move(modes);
 }
 
 json ErrorObject(const absl::Status& status) {

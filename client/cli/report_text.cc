@@ -58,15 +58,42 @@ std::string RateText(const v1::Finish& finish) {
   return absl::StrFormat(", %.1f tokens/s", later_tokens / seconds);
 }
 
+const char* CacheText(v1::CacheLevel level) {
+  switch (level) {
+    case v1::CACHE_LEVEL_FEATURES:
+      return ", features reused";
+    case v1::CACHE_LEVEL_EXPERTS:
+      return ", expert outputs reused";
+    case v1::CACHE_LEVEL_KV:
+      return ", keys and values reused";
+    default:
+      return "";
+  }
+}
+
+const char* ApproximationText(v1::RoutingMode mode) {
+  switch (mode) {
+    case v1::ROUTING_MODE_PIN_FIRST_TURN:
+      return ", an approximation: weighed by the first turn";
+    case v1::ROUTING_MODE_WEIGHTS:
+      return ", an approximation: weights as given";
+    default:
+      return "";
+  }
+}
+
 template <typename RoutingList>
 std::string RoutingText(const RoutingList& routing, const TerminalStyle& style) {
   std::string text;
   for (const v1::ImageRouting& image : routing) {
     const std::vector<float> weights(image.expert_weights().begin(), image.expert_weights().end());
-    absl::StrAppend(
-        &text,
-        absl::StrFormat("image %d, entropy %.3f nats\n", image.image_index(), image.entropy()),
-        ExpertBars(weights, style));
+    absl::StrAppend(&text,
+                    absl::StrFormat("image %d, entropy %.3f nats%s%s\n",
+                                    image.image_index(),
+                                    image.entropy(),
+                                    CacheText(image.cache_level()),
+                                    ApproximationText(image.mode())),
+                    ExpertBars(weights, style));
   }
   return text;
 }

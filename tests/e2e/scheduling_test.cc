@@ -12,6 +12,7 @@ namespace parrot {
 namespace {
 
 using grpc::StatusCode;
+using ::testing::ElementsAreArray;
 
 TEST(DeadlineTest, AStreamWithTextEndsWellWithItsUsage) {
   TestServerConfig config;
@@ -80,6 +81,73 @@ TEST(PriorityTest, TheMoreUrgentOfTwoWaitingRequestsRunsFirst) {
     ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
   }
   EXPECT_LT(answers[2].finish->timings().queue(), answers[1].finish->timings().queue());
+  server.ExpectIdle();
+}
+
+v1::Message TextMessage(v1::Role role, const std::string& text) {
+  v1::Message message;
+  message.set_role(role);
+  message.add_parts()->set_text(text);
+  return message;
+}
+
+// The same dialogue in its second turn.
+v1::GenerateRequest SecondTurn(const v1::GenerateRequest& first, const std::string& answer) {
+  v1::GenerateRequest second = first;
+  *second.add_messages() = TextMessage(v1::ROLE_ASSISTANT, answer);
+  *second.add_messages() = TextMessage(v1::ROLE_USER, "And what else is there?");
+  return second;
+}
+
+TEST(RoutingModeTest, APinnedDialogueReusesItsImageAndAnExactOneNever) {
+  for (const bool pinned : {false, true}) {
+    SCOPED_TRACE(pinned);
+    TestServerConfig config;
+    config.executor.model.capacity.image_bytes = 1 << 20;  // the cache has room for some
+    TestServer server(config);
+    v1::GenerateRequest request = ImageRequest("what is it?", 4);
+    if (pinned) request.set_routing(v1::ROUTING_MODE_PIN_FIRST_TURN);
+    const Answer first = Generate(server.stub(), request);
+    ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+    const Answer second = Generate(server.stub(), SecondTurn(request, "a bird"));
+    ASSERT_TRUE(second.status.ok()) << second.status.error_message();
+    ASSERT_EQ(second.finish->routing_size(), 1);
+    const int32_t image_tokens = second.finish->usage().image_tokens();
+    if (pinned) {
+      EXPECT_GT(second.finish->usage().cached_tokens(), image_tokens);
+      EXPECT_EQ(second.finish->routing(0).cache_level(), v1::CACHE_LEVEL_KV);
+      EXPECT_EQ(second.finish->routing(0).mode(), v1::ROUTING_MODE_PIN_FIRST_TURN);
+    } else {
+      EXPECT_LT(second.finish->usage().cached_tokens(), image_tokens);
+      EXPECT_EQ(second.finish->routing(0).cache_level(), v1::CACHE_LEVEL_FEATURES);
+      EXPECT_EQ(second.finish->routing(0).mode(), v1::ROUTING_MODE_EXACT);
+    }
+    server.ExpectIdle();
+  }
+}
+
+// Up to the question: the block that the image ends in belongs to it.
+TEST(RoutingModeTest, GivenWeightsComeBackMarkedAndTheirImageIsReusedWithAnyQuestion) {
+  TestServer server;
+  const std::vector<float> given = {0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f, 0.03125f};
+  const auto ask = [&](const std::string& question) {
+    v1::GenerateRequest request = ImageRequest(question, 4);
+    v1::Image* image = request.mutable_messages(0)->mutable_parts(1)->mutable_image();
+    image->mutable_expert_weights()->Add(given.begin(), given.end());
+    return Generate(server.stub(), request);
+  };
+  for (const std::string question : {"what is it?", "how many are there?"}) {
+    const Answer answer = ask(question);
+    ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+    ASSERT_EQ(answer.finish->routing_size(), 1);
+    const v1::ImageRouting& routing = answer.finish->routing(0);
+    EXPECT_THAT(routing.expert_weights(), ElementsAreArray(given));
+    EXPECT_EQ(routing.mode(), v1::ROUTING_MODE_WEIGHTS);
+    const v1::Usage& usage = answer.finish->usage();
+    const bool is_first = question == "what is it?";
+    EXPECT_GE(usage.cached_tokens(), is_first ? 0 : usage.image_tokens() - Options().block_size);
+    EXPECT_LT(usage.cached_tokens(), is_first ? 1 : usage.prompt_tokens());
+  }
   server.ExpectIdle();
 }
 

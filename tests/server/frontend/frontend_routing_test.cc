@@ -128,7 +128,7 @@ TEST_F(FrontendRoutingTest, ThePinnedTextOfLaterTurnsIsThatOfTheFirstTurn) {
     more.push_back(other_image);
     EXPECT_EQ(RequestOf(more, RoutingSpec::kPinFirstTurn)->text_ids, first_turn->text_ids);
   }
-  EXPECT_EQ(num_prompts, 27);
+  EXPECT_EQ(num_prompts, 26);
   EXPECT_EQ(num_dialogues, 2);
 }
 

@@ -230,8 +230,12 @@ TEST(ValidatorTest, Images) {
   };
   const std::string field = "messages[0].parts[1].image";
   ImageSpec digest{.source = ImageSpec::Source::kDigest, .data = std::string(32, 'd')};
-  ImageSpec weighted = Bytes(10);
-  weighted.expert_weights = {1.0f};
+  const auto weighted = [](std::vector<float> weights) {
+    ImageSpec image = Bytes(10);
+    image.expert_weights = std::move(weights);
+    return std::vector<ImageSpec>{image};
+  };
+  const std::string weights = field + ".expert_weights";
   ImageSpec typed_uri = DataUriOf(30);
   typed_uri.mime_type = "image/png";
   ImageSpec url{.source = ImageSpec::Source::kDataUri, .data = "https://example.org/a.png"};
@@ -270,11 +274,44 @@ TEST(ValidatorTest, Images) {
        Code::kUnimplemented,
        field + ".digest_sha256",
        "UNSUPPORTED_OPTION"},
-      {"weights",
-       images({weighted}),
-       Code::kUnimplemented,
-       field + ".expert_weights",
-       "UNSUPPORTED_OPTION"},
+      {"one expert", images(weighted({0, 0, 1, 0, 0, 0}))},
+      {"even weights", images(weighted({.1667f, .1667f, .1667f, .1667f, .1666f, .1666f}))},
+      {"weights as printed", images(weighted({.5f, .3f, .2009f, 0, 0, 0}))},
+      {"too few weights",
+       images(weighted({.5f, .5f})),
+       Code::kInvalidArgument,
+       weights,
+       "EXPERT_WEIGHTS_LENGTH"},
+      {"too many weights",
+       images(weighted({1, 0, 0, 0, 0, 0, 0})),
+       Code::kInvalidArgument,
+       weights,
+       "EXPERT_WEIGHTS_LENGTH"},
+      {"negative weight",
+       images(weighted({.5f, .6f, -.1f, 0, 0, 0})),
+       Code::kInvalidArgument,
+       weights + "[2]",
+       "OUT_OF_RANGE"},
+      {"weight nan",
+       images(weighted({kNan, 1, 0, 0, 0, 0})),
+       Code::kInvalidArgument,
+       weights + "[0]",
+       "OUT_OF_RANGE"},
+      {"weight inf",
+       images(weighted({0, 1, 0, 0, 0, kInf})),
+       Code::kInvalidArgument,
+       weights + "[5]",
+       "OUT_OF_RANGE"},
+      {"weights of sum 0",
+       images(weighted({0, 0, 0, 0, 0, 0})),
+       Code::kInvalidArgument,
+       weights,
+       "EXPERT_WEIGHTS_SUM"},
+      {"weights of sum 1.002",
+       images(weighted({.5f, .502f, 0, 0, 0, 0})),
+       Code::kInvalidArgument,
+       weights,
+       "EXPERT_WEIGHTS_SUM"},
       {"URL", images({url}), Code::kInvalidArgument, field + ".data_uri", "INVALID_DATA_URI"},
       {"data URI with a type beside",
        images({typed_uri}),
@@ -663,12 +700,44 @@ TEST(ValidatorTest, LengthsAgainstTheContext) {
   EXPECT_FALSE(validator.CheckLength(RequestKind::kRoute, 2049, std::nullopt, 0).ok());
 }
 
+TEST(ValidatorTest, RoutingModes) {
+  const auto mode = [](int32_t number) {
+    return [number](GenerateSpec& s) { s.routing = static_cast<RoutingSpec>(number); };
+  };
+  Check({
+      {"unspecified", mode(0)},
+      {"exact", mode(1)},
+      {"pinned", mode(2)},
+      {"weights without an image",
+       mode(3),
+       Code::kInvalidArgument,
+       "routing",
+       "ROUTING_BY_WEIGHTS"},
+      {"unknown", mode(4), Code::kInvalidArgument, "routing", "UNKNOWN_ENUM"},
+      {"negative", mode(-1), Code::kInvalidArgument, "routing", "UNKNOWN_ENUM"},
+  });
+  for (const bool pinned : {false, true}) {
+    GenerateSpec spec = Good();
+    spec.routing = pinned ? RoutingSpec::kPinFirstTurn : RoutingSpec::kExact;
+    EXPECT_EQ(MakeValidator().Validate(std::move(spec))->pin_first_turn, pinned);
+  }
+}
+
 TEST(ValidatorTest, RoutingNeedsExperts) {
   const Validator validator({.served_names = {"m"}, .vocab_size = 10, .num_experts = 0});
   GenerateSpec spec = Good();
   spec.kind = RequestKind::kRoute;
   spec.messages[0].parts.emplace_back(Bytes(1));
   EXPECT_EQ(validator.Validate(std::move(spec)).status().code(), Code::kUnimplemented);
+
+  GenerateSpec weighted = Good();
+  ImageSpec image = Bytes(1);
+  image.expert_weights = {1.0f};
+  weighted.messages[0].parts.emplace_back(image);
+  const absl::Status status = validator.Validate(std::move(weighted)).status();
+  EXPECT_EQ(status.code(), Code::kUnimplemented);
+  EXPECT_EQ(GetErrorFacts(status).reason, "NO_EXPERTS");
+  EXPECT_EQ(GetErrorFacts(status).field, "messages[0].parts[1].image.expert_weights");
 }
 
 }  // namespace
