@@ -1,6 +1,7 @@
 // What the engine does when the executor fails.
 #include <memory>
 #include <set>
+#include <vector>
 
 #include "base/error_status.h"
 #include "gtest/gtest.h"
@@ -22,7 +23,8 @@ struct EngineFailureTest : public testing::Test {
                                                        : absl::OkStatus();
     };
     executor = std::make_unique<FakeModelExecutor>(options);
-    engine = std::make_unique<Engine>(EngineOptions{}, executor.get(), &sink, &clock);
+    engine = std::make_unique<Engine>(
+        EngineOptions{.max_consecutive_failed_steps = 3}, executor.get(), &sink, &clock);
   }
   ~EngineFailureTest() override {
     RunAll();
@@ -45,21 +47,35 @@ struct EngineFailureTest : public testing::Test {
   std::unique_ptr<Engine> engine;
 };
 
-TEST_F(EngineFailureTest, AFailedStepEndsItsRequestsAndTheEngineGoesOn) {
-  Add(RequestBuilder(1).Text(12).MaxTokens(3));
-  Add(RequestBuilder(2).Text(4).MaxTokens(3));
-  Add(RequestBuilder(3).Text(4).MaxTokens(3));  // beyond the first step's budget
+TEST_F(EngineFailureTest, AfterAFailedStepItsRequestsRunAgainOneByOne) {
+  std::vector<RequestBuilder> requests;
+  requests.push_back(RequestBuilder(1).Text(12).MaxTokens(3));
+  requests.push_back(RequestBuilder(2).Text(2).Image(1).Text(2).MaxTokens(3));
+  requests.push_back(
+      RequestBuilder(3).Text(4).MaxTokens(3));  // two of its tokens fit the first step
+  for (const RequestBuilder& request : requests) Add(request);
   executor->FailNextSteps(1, absl::InternalError("boom"));
   RunAll();
-  EXPECT_EQ(sink.Finish(1).status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(sink.Finish(2).status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(sink.Finish(3).reason, FinishReason::kLength);
-  Add(RequestBuilder(4).Text(4).MaxTokens(3));
-  RunAll();
-  EXPECT_EQ(sink.Finish(4).reason, FinishReason::kLength);
+  for (const RequestBuilder& request : requests) {
+    const auto built = request.Build();
+    EXPECT_EQ(sink.Finish(built->key).reason, FinishReason::kLength);
+    EXPECT_EQ(sink.Tokens(built->key), ExpectedTokens(*built));
+  }
+  EXPECT_EQ(sink.Routings(2).size(), 1u);
   EXPECT_EQ(engine->load().health, absl::OkStatus());
   EXPECT_EQ(engine->load().num_failed_steps, 1);
+  EXPECT_EQ(engine->load().num_retries, 3);
   EXPECT_EQ(engine->load().last_failure, absl::InternalError("boom"));
+}
+
+TEST_F(EngineFailureTest, WhoFailsAloneHasFailed) {
+  Add(RequestBuilder(1).Text(4).MaxTokens(3));
+  Add(RequestBuilder(2).Text(4).MaxTokens(3));
+  executor->FailNextSteps(2, absl::InternalError("boom"));  // together, and then 1 alone
+  RunAll();
+  EXPECT_EQ(sink.Finish(1).status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(sink.Finish(2).reason, FinishReason::kLength);
+  EXPECT_EQ(engine->load().health, absl::OkStatus());
 }
 
 TEST_F(EngineFailureTest, AFailedSlotLeavesItsBatchMates) {

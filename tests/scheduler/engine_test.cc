@@ -225,6 +225,98 @@ TEST_F(EngineTest, ReportsItsLoad) {
   EXPECT_EQ(load.health, absl::OkStatus());
 }
 
+TEST_F(EngineTest, WhilePausedNothingIsComputedAndNothingIsLost) {
+  const auto request = RequestBuilder(1).Text(5).Image(1).Text(2).MaxTokens(4).Build();
+  ASSERT_EQ(engine->Add(request), absl::OkStatus());
+  Step();
+  engine->Pause();
+  engine->Pause();
+  RunAll();
+  const int64_t num_steps = executor->counts().num_steps;
+  EXPECT_TRUE(engine->load().paused);
+  EXPECT_EQ(engine->load().num_running, 1) << "it keeps its place";
+  ASSERT_EQ(engine->Add(RequestBuilder(2).Text(3).MaxTokens(2).Build()), absl::OkStatus());
+  ASSERT_EQ(engine->Add(RequestBuilder(3).Text(3).MaxTokens(2).Build()), absl::OkStatus());
+  ASSERT_EQ(
+      engine->Add(
+          RequestBuilder(4).Text(3).MaxTokens(2).Deadline(clock.Now() + absl::Seconds(1)).Build()),
+      absl::OkStatus());
+  RunAll();
+  engine->Cancel(3);
+  clock.Advance(absl::Seconds(1));
+  RunAll();
+  EXPECT_EQ(sink.Finish(3).reason, FinishReason::kCancelled);
+  EXPECT_EQ(sink.Finish(4).reason, FinishReason::kDeadline);
+  EXPECT_EQ(executor->counts().num_steps, num_steps);
+  engine->Resume();
+  EXPECT_TRUE(engine->RunOnce()) << "the news wakes it";
+  RunAll();
+  EXPECT_FALSE(engine->load().paused);
+  EXPECT_EQ(sink.Tokens(1), ExpectedTokens(*request));
+  EXPECT_EQ(sink.Finish(2).reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, AStepInFlightEndsWhilePaused) {
+  ASSERT_EQ(engine->Add(RequestBuilder(1).Text(5).MaxTokens(1).Build()), absl::OkStatus());
+  engine->RunOnce();
+  engine->Pause();
+  RunAll();
+  EXPECT_EQ(sink.Finish(1).reason, FinishReason::kLength);
+  engine->Resume();
+}
+
+TEST_F(EngineTest, FlushCacheForgetsWhatNobodyUses) {
+  ExecutorCapacity capacity = SmallCapacity();
+  capacity.image_bytes = 10;
+  Reset({.vision_cache_memory_bytes = 100}, capacity);
+  const auto ask = [this](RequestKey key) {
+    ASSERT_EQ(engine->Add(RequestBuilder(key).Content(1).Text(5).Image(1).Text(2).Build()),
+              absl::OkStatus());
+    RunAll();
+  };
+  ask(1);
+  ask(2);
+  EngineLoad load = engine->load();
+  EXPECT_EQ(sink.Finish(2).num_cached_tokens, 8);
+  EXPECT_EQ(load.num_blocks_cached, 3);
+  EXPECT_EQ(load.num_vision_entries, 1);
+  EXPECT_EQ(load.num_prefix_query_tokens, 24);
+  EXPECT_EQ(load.num_prefix_hit_tokens, 8);
+  EXPECT_EQ(load.num_vision_queries, 2);
+  EXPECT_EQ(load.num_vision_hits, 1);
+  engine->FlushCache();
+  RunAll();
+  load = engine->load();
+  EXPECT_EQ(load.num_blocks_cached, 0);
+  EXPECT_EQ(load.num_vision_entries, 0);
+  EXPECT_EQ(executor->num_features(), 0);
+  ask(3);
+  EXPECT_EQ(sink.Finish(3).num_cached_tokens, 0);
+  EXPECT_EQ(executor->counts().num_encodes, 2);
+}
+
+TEST_F(EngineTest, EndsOneAnswerOfSeveral) {
+  const auto request = RequestBuilder(1).Text(5).MaxTokens(6).NumSequences(3).Build();
+  ASSERT_EQ(engine->Add(request), absl::OkStatus());
+  EXPECT_EQ(engine->load().num_outstanding_tokens, 3 * 11);
+  Step();
+  Step();
+  engine->CancelSequence(1, 2);
+  engine->CancelSequence(1, 2);
+  engine->CancelSequence(1, 7);  // nobody
+  RunAll();
+  ASSERT_EQ(sink.Finishes(1).size(), 3u);
+  for (const FinishEvent& finish : sink.Finishes(1)) {
+    const bool is_cancelled = finish.sequence_idx == 2;
+    EXPECT_EQ(finish.reason, is_cancelled ? FinishReason::kCancelled : FinishReason::kLength);
+    EXPECT_EQ(finish.num_completion_tokens,
+              static_cast<int32_t>(sink.Tokens(1, finish.sequence_idx).size()));
+    if (!is_cancelled) {
+      EXPECT_EQ(sink.Tokens(1, finish.sequence_idx), ExpectedTokens(*request));
+    }
+  }
+}
+
 TEST_F(EngineTest, DrainRefusesNewRequestsAndFinishesTheOthers) {
   ASSERT_EQ(engine->Add(RequestBuilder(1).Text(5).MaxTokens(3).Build()), absl::OkStatus());
   engine->RunOnce();

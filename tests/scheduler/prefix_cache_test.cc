@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/scheduler/test_requests.h"
@@ -207,8 +208,8 @@ class TwinKeys {
       for (int32_t i = 0; i < block_size; ++i) Describe(*request, has_experts, position++, &text);
       const auto [by_text, new_text] = key_of_.emplace(text, key);
       EXPECT_EQ(by_text->second, key) << text;
-      const auto [by_key, new_key] = text_of_.emplace(key.ToHex(), text);
-      EXPECT_EQ(by_key->second, text);
+      const auto [by_key, new_key] = text_of_.emplace(key, &by_text->first);
+      EXPECT_EQ(*by_key->second, text);
       num_repeated_ += new_text ? 0 : 1;
     }
     return static_cast<int64_t>(keys.size());
@@ -277,7 +278,7 @@ class TwinKeys {
   RequestKey next_key_ = 0;
   const std::vector<Sha256Digest> images_ = {TestImage(1).hash, TestImage(2).hash};
   std::unordered_map<std::string, Sha256Digest> key_of_;
-  std::unordered_map<std::string, std::string> text_of_;
+  absl::flat_hash_map<Sha256Digest, const std::string*> text_of_;  // keys of key_of_
   int64_t num_repeated_ = 0;
 };
 
