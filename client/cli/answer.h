@@ -1,4 +1,5 @@
-// One streamed answer, collected while it is shown. Plain data and a loop; confined to one thread.
+// The streamed answers to one request, collected while they are shown. Plain data and a loop;
+// confined to one thread.
 #ifndef PARROT_CLIENT_CLI_ANSWER_H_
 #define PARROT_CLIENT_CLI_ANSWER_H_
 
@@ -15,20 +16,26 @@
 
 namespace parrot {
 
-struct Answer {
-  absl::Status status;  // of the call; what follows may be partial if it is not ok
-  std::string request_id;
-  std::string model;
+struct AnswerOutput {
   std::string text;
   std::vector<int32_t> token_ids;
-  std::vector<v1::ImageRouting> routing;
+  std::vector<v1::TokenLogprobs> logprobs;  // of each token id, if asked for
   std::optional<v1::Finish> finish;
+};
+
+// The first answer, and what is said of all of them.
+struct Answer : AnswerOutput {
+  absl::Status status;  // of the call; the rest may be partial if it is not ok
+  std::string request_id;
+  std::string model;
+  std::vector<v1::ImageRouting> routing;
+  std::vector<AnswerOutput> others;  // answers 1 .. n - 1, as far as anything came of them
 };
 
 // Called while the answer arrives; each may be empty.
 struct AnswerCallbacks {
   std::function<void(const v1::Accepted&)> on_accepted;
-  std::function<void(std::string_view)> on_text;  // never empty text
+  std::function<void(std::string_view)> on_text;  // of the first answer; never empty
   // Once, as soon as the weights are known.
   std::function<void(const std::vector<v1::ImageRouting>&)> on_routing;
 };

@@ -5,6 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 
 namespace parrot {
 namespace {
@@ -97,6 +98,29 @@ void AddLanguage(CLI::App* app, ConversationFlags* flags) {
       ->group(kConversation);
 }
 
+// "17=-2.5"
+void AddLogitBias(CLI::App* app, SamplingFlags* flags) {
+  app->add_option_function<std::vector<std::string>>(
+         "--logit-bias",
+         [flags](const std::vector<std::string>& entries) {
+           for (const std::string& entry : entries) {
+             const std::pair<std::string, std::string> parts =
+                 absl::StrSplit(entry, absl::MaxSplits('=', 1));
+             uint32_t token = 0;
+             float bias = 0;
+             if (!absl::SimpleAtoi(parts.first, &token) || !absl::SimpleAtof(parts.second, &bias)) {
+               throw CLI::ValidationError("--logit-bias", "'" + entry + "' is not ID=BIAS");
+             }
+             flags->logit_bias.emplace_back(token, bias);
+           }
+         },
+         "Added to the logit of a token, ID=BIAS; repeatable")
+      ->type_name("ID=BIAS")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kSampling);
+}
+
 void AddSampling(CLI::App* app, SamplingFlags* flags) {
   const std::vector<CLI::Option*> options = {
       app->add_option("--max-tokens", flags->max_tokens, "Most tokens to generate"),
@@ -106,8 +130,32 @@ void AddSampling(CLI::App* app, SamplingFlags* flags) {
       app->add_option("--seed", flags->seed, "Seed of the draws"),
       app->add_option("--stop-token-id", flags->stop_token_ids, "Ends the answer; repeatable")
           ->expected(1)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)};
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll),
+      app->add_option("--min-p", flags->min_p, "Sample from tokens of this share of the best"),
+      app->add_option("--repetition-penalty",
+                      flags->repetition_penalty,
+                      "Over 1: against tokens of the prompt and the answer"),
+      app->add_option(
+          "--presence-penalty", flags->presence_penalty, "Against tokens of the answer"),
+      app->add_option("--frequency-penalty",
+                      flags->frequency_penalty,
+                      "Against tokens of the answer, each time"),
+      app->add_option("--min-tokens", flags->min_tokens, "Fewest tokens to generate"),
+      app->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end of the turn"),
+      app->add_option("--stop", flags->stop, "Text that ends the answer; repeatable")
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll),
+      app->add_flag("--include-stop", flags->include_stop, "Keep that text in the answer")};
   for (CLI::Option* option : options) option->group(kSampling);
+  AddLogitBias(app, flags);
+}
+
+void AddAnswers(CLI::App* app, SamplingFlags* flags) {
+  app->add_option("--n", flags->num_answers, "Answers, drawn with seeds S, S + 1, ... [1]")
+      ->group(kSampling);
+  app->add_option("--logprobs", flags->logprobs, "Log-probabilities of the K best, for --json")
+      ->type_name("K")
+      ->group(kSampling);
 }
 
 CLI::App* AddCommand(CLI::App* app,
@@ -132,6 +180,7 @@ void AddCommands(CLI::App* app, CliOptions* options) {
   AddConversation(generate, &options->conversation);
   AddLanguage(generate, &options->conversation);
   AddSampling(generate, &options->sampling);
+  AddAnswers(generate, &options->sampling);
   AddRequestId(generate, options);
   AddOutput(generate, options);
 

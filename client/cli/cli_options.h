@@ -6,6 +6,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -48,6 +49,17 @@ struct SamplingFlags {
   std::optional<float> top_p;
   std::optional<uint64_t> seed;
   std::vector<int32_t> stop_token_ids;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+  std::optional<float> presence_penalty;
+  std::optional<float> frequency_penalty;
+  std::vector<std::pair<uint32_t, float>> logit_bias;
+  std::optional<int32_t> min_tokens;
+  bool ignore_eos = false;
+  std::vector<std::string> stop;
+  bool include_stop = false;
+  std::optional<int32_t> num_answers;  // generate
+  std::optional<int32_t> logprobs;     // generate
 };
 
 struct CliOptions {

@@ -47,6 +47,9 @@ int RunGenerate(const CliOptions& options, Console& console) {
   } else if (answer.status.ok() || !answer.text.empty()) {
     console.Result("\n");
   }
+  for (size_t i = 0; !options.json && i < answer.others.size(); ++i) {
+    console.Result(absl::StrCat("\n", answer.others[i].text, "\n"));
+  }
   if (!answer.status.ok()) {
     console.Error(ErrorText(answer.status, options.connection.target));
     return (*session)->FailureCode();

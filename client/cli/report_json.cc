@@ -1,7 +1,10 @@
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/error_status.h"
@@ -124,7 +127,45 @@ json LimitsObject(const v1::Limits& limits) {
           {"max_messages", limits.max_messages()},
           {"max_receive_message_bytes", limits.max_receive_message_bytes()},
           {"max_wire_fields", limits.max_wire_fields()},
-          {"max_stop_token_ids", limits.max_stop_token_ids()}};
+          {"max_stop_token_ids", limits.max_stop_token_ids()},
+          {"max_stop_strings", limits.max_stop_strings()},
+          {"max_stop_string_bytes", limits.max_stop_string_bytes()},
+          {"max_logit_bias", limits.max_logit_bias()},
+          {"max_logprobs", limits.max_logprobs()},
+          {"max_n", limits.max_n()}};
+}
+
+// Tokens that are a part of a code point are no text: their bytes are given as numbers.
+json TokenObject(const v1::TokenLogprob& token) {
+  return {{"token_id", token.token_id()},
+          {"logprob", Shortest(token.logprob())},
+          {"token", token.token()},
+          {"bytes", std::vector<uint8_t>(token.token().begin(), token.token().end())}};
+}
+
+// What one answer holds.
+void AddOutput(const AnswerOutput& output, json* object) {
+  (*object)["text"] = output.text;
+  (*object)["token_ids"] = output.token_ids;
+  (*object)["finish_reason"] = nullptr;
+  if (!output.logprobs.empty()) {
+    json list = json::array();
+    for (const v1::TokenLogprobs& logprobs : output.logprobs) {
+      json entry = TokenObject(logprobs.chosen());
+      entry["top"] = json::array();
+      for (const v1::TokenLogprob& top : logprobs.top()) entry["top"].push_back(TokenObject(top));
+      list.push_back(std::move(entry));
+    }
+    (*object)["logprobs"] = std::move(list);
+  }
+  if (!output.finish.has_value()) return;
+  (*object)["finish_reason"] = FinishReasonText(output.finish->finish_reason());
+  if (output.finish->has_stop_token_id()) {
+    (*object)["stop_token_id"] = output.finish->stop_token_id();
+  }
+  if (output.finish->has_stop_text()) (*object)["stop_text"] = output.finish->stop_text();
+  (*object)["usage"] = UsageObject(output.finish->usage());
+  (*object)["timings"] = TimingsObject(output.finish->timings());
 }
 
 template <typename Repeated>
@@ -137,19 +178,14 @@ json ListOf(const Repeated& values) {
 }  // namespace
 
 std::string AnswerJson(const Answer& answer) {
-  json object = {{"request_id", answer.request_id},
-                 {"model", answer.model},
-                 {"text", answer.text},
-                 {"token_ids", answer.token_ids},
-                 {"finish_reason", nullptr}};
-  if (answer.finish.has_value()) {
-    object["finish_reason"] = FinishReasonText(answer.finish->finish_reason());
-    if (answer.finish->has_stop_token_id()) {
-      object["stop_token_id"] = answer.finish->stop_token_id();
+  json object = {{"request_id", answer.request_id}, {"model", answer.model}};
+  AddOutput(answer, &object);
+  if (!answer.others.empty()) {
+    json others = json::array();
+    for (const AnswerOutput& output : answer.others) {
+      AddOutput(output, &others.emplace_back(json::object()));
     }
-    if (answer.finish->has_stop_text()) object["stop_text"] = answer.finish->stop_text();
-    object["usage"] = UsageObject(answer.finish->usage());
-    object["timings"] = TimingsObject(answer.finish->timings());
+    object["other_answers"] = std::move(others);
   }
   AddRouting(answer.routing, &object);
   if (!answer.status.ok()) object["error"] = ErrorObject(answer.status);

@@ -66,9 +66,22 @@ void ApplySampling(const SamplingFlags& flags, v1::GenerateRequest* request) {
   if (flags.top_k.has_value()) sampling.set_top_k(*flags.top_k);
   if (flags.top_p.has_value()) sampling.set_top_p(*flags.top_p);
   if (flags.seed.has_value()) sampling.set_seed(*flags.seed);
+  if (flags.min_p.has_value()) sampling.set_min_p(*flags.min_p);
+  if (flags.repetition_penalty.has_value()) {
+    sampling.set_repetition_penalty(*flags.repetition_penalty);
+  }
+  if (flags.presence_penalty.has_value()) sampling.set_presence_penalty(*flags.presence_penalty);
+  if (flags.frequency_penalty.has_value()) sampling.set_frequency_penalty(*flags.frequency_penalty);
+  for (const auto& [token, bias] : flags.logit_bias) (*sampling.mutable_logit_bias())[token] = bias;
   v1::StopConditions& stop = *request->mutable_stop();
   if (flags.max_tokens.has_value()) stop.set_max_tokens(*flags.max_tokens);
   for (const int32_t token_id : flags.stop_token_ids) stop.add_stop_token_ids(token_id);
+  if (flags.min_tokens.has_value()) stop.set_min_tokens(*flags.min_tokens);
+  if (flags.ignore_eos) stop.set_ignore_eos(true);
+  for (const std::string& text : flags.stop) stop.add_stop(text);
+  if (flags.include_stop) stop.set_include_stop(true);
+  if (flags.num_answers.has_value()) request->set_n(*flags.num_answers);
+  if (flags.logprobs.has_value()) request->mutable_output()->set_logprobs(*flags.logprobs);
 }
 
 v1::GenerateRequest GenerateRequestFrom(const CliOptions& options) {

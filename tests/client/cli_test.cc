@@ -171,6 +171,98 @@ TEST_F(CliTest, FlagsReachTheRequest) {
   EXPECT_THAT(seen.metadata, Contains(Pair("x-request-id", "mine")));
 }
 
+TEST_F(CliTest, SamplingFlagsReachTheRequest) {
+  GenerateScript script{.events = AnswerEvents({"A"})};
+  for (const int32_t index : {1, 2}) {
+    script.events.push_back(script.events.back());
+    script.events.back().mutable_finish()->set_output_index(index);
+  }
+  server_.SetScripts({script});
+  const ChildResult result = Run({"generate",
+                                  "--prompt",
+                                  "Q?",
+                                  "--min-p",
+                                  "0.1",
+                                  "--repetition-penalty",
+                                  "1.1",
+                                  "--presence-penalty",
+                                  "-0.5",
+                                  "--frequency-penalty",
+                                  "0.25",
+                                  "--logit-bias",
+                                  "17=-2.5",
+                                  "--logit-bias",
+                                  "3=100",
+                                  "--min-tokens",
+                                  "2",
+                                  "--ignore-eos",
+                                  "--stop",
+                                  "END",
+                                  "--stop",
+                                  "\n\n",
+                                  "--include-stop",
+                                  "--n",
+                                  "3",
+                                  "--logprobs",
+                                  "5"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const v1::GenerateRequest request = server_.seen()[0].request;
+  EXPECT_FLOAT_EQ(request.sampling().min_p(), 0.1f);
+  EXPECT_FLOAT_EQ(request.sampling().repetition_penalty(), 1.1f);
+  EXPECT_FLOAT_EQ(request.sampling().presence_penalty(), -0.5f);
+  EXPECT_FLOAT_EQ(request.sampling().frequency_penalty(), 0.25f);
+  ASSERT_EQ(request.sampling().logit_bias_size(), 2);
+  EXPECT_FLOAT_EQ(request.sampling().logit_bias().at(17), -2.5f);
+  EXPECT_FLOAT_EQ(request.sampling().logit_bias().at(3), 100.0f);
+  EXPECT_EQ(request.stop().min_tokens(), 2);
+  EXPECT_TRUE(request.stop().ignore_eos());
+  EXPECT_THAT(request.stop().stop(), ElementsAre("END", "\n\n"));
+  EXPECT_TRUE(request.stop().include_stop());
+  EXPECT_EQ(request.n(), 3);
+  EXPECT_EQ(request.output().logprobs(), 5);
+}
+
+// Two answers, the second with log-probabilities and ended by a stop string.
+TEST_F(CliTest, SeveralAnswersAreShownOneAfterTheOther) {
+  GenerateScript script{.events = AnswerEvents({"A blue", " bird."})};
+  v1::GenerateResponse delta = DeltaEvent("A parrot.", 7);
+  delta.mutable_delta()->set_output_index(1);
+  v1::TokenLogprobs* logprobs = delta.mutable_delta()->add_logprobs();
+  logprobs->mutable_chosen()->set_token_id(7);
+  logprobs->mutable_chosen()->set_logprob(-0.1f);
+  logprobs->mutable_chosen()->set_token("\xE9\xB8");
+  v1::TokenLogprob* top = logprobs->add_top();
+  top->set_token_id(8);
+  top->set_logprob(-0.05f);
+  top->set_token("A");
+  v1::GenerateResponse finish;
+  finish.mutable_finish()->set_output_index(1);
+  finish.mutable_finish()->set_finish_reason(v1::FINISH_REASON_STOP);
+  finish.mutable_finish()->set_stop_text("END");
+  script.events.insert(script.events.begin() + 1, delta);
+  script.events.push_back(finish);
+  server_.SetScripts({script});
+  const ChildResult text = Run({"generate", "--prompt", "Q?", "--n", "2", "--quiet"});
+  EXPECT_EQ(text.output, "A blue bird.\n\nA parrot.\n");
+
+  const ChildResult result = Run({"generate", "--prompt", "Q?", "--n", "2", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const json object = json::parse(result.output);
+  EXPECT_EQ(object["text"], "A blue bird.");
+  EXPECT_EQ(object["finish_reason"], "stop");
+  EXPECT_FALSE(object.contains("logprobs"));
+  ASSERT_EQ(object["other_answers"].size(), 1u);
+  const json& other = object["other_answers"][0];
+  EXPECT_EQ(other["text"], "A parrot.");
+  EXPECT_EQ(other["token_ids"], (json::array_t{7}));
+  EXPECT_EQ(other["finish_reason"], "stop");
+  EXPECT_EQ(other["stop_text"], "END");
+  EXPECT_EQ(other["logprobs"][0]["token_id"], 7);
+  EXPECT_EQ(other["logprobs"][0]["logprob"], -0.1);
+  EXPECT_EQ(other["logprobs"][0]["bytes"], (json::array_t{0xE9, 0xB8}));
+  EXPECT_EQ(other["logprobs"][0]["top"][0]["token"], "A");
+}
+
 TEST_F(CliTest, WhatIsNotGivenIsNotSent) {
   ASSERT_EQ(Run({"generate", "--prompt", "Q?"}).exit_code, 0);
   const v1::GenerateRequest request = server_.seen()[0].request;

@@ -211,7 +211,7 @@ class RealClientTest(unittest.TestCase):
         info = self.call('GetModelInfo', self.api.message('GetModelInfoRequest')())
         self.assertEqual(info.num_experts, len(finish.routing[0].expert_weights))
         self.assertEqual(info.image_tokens, finish.usage.image_tokens)
-        self.assertIn('n', info.unsupported_options)
+        self.assertIn('json_schema', info.unsupported_options)
 
     def test_tokenizes_without_control_tokens(self):
         request = self.api.message('TokenizeRequest')(text='<|im_start|>مرحبا'.encode())
@@ -229,7 +229,7 @@ class RealClientTest(unittest.TestCase):
                          {'field': 'sampling.temperature', 'value': '3', 'limit': '[0, 2]'})
         self.assertTrue(details['RequestInfo'].request_id)
         request = self.api.generate_request('hello')
-        request.n = 2
+        request.json_schema = '{}'
         self.assert_refused(grpc.StatusCode.UNIMPLEMENTED, 'UNSUPPORTED_OPTION', 'GenerateUnary',
                             request)
         request = self.api.generate_request('hello')
