@@ -154,8 +154,11 @@ TEST(FrontendEngineTest, RandomCancelsLeaveNothingAndEndEveryStreamOnce) {
       for (int i = 0; i < kRequestsPerThread; ++i) {
         StreamReader reader;
         const auto max_tokens = static_cast<int32_t>(1 + random() % 30);
-        const RequestKey key = server.frontend().Submit(
-            Spec(static_cast<int>(random() % 60), max_tokens), {}, reader.stream());
+        GenerateSpec spec = Spec(static_cast<int>(random() % 60), max_tokens);
+        const auto num_outputs = static_cast<int>(random() % 4 == 0 ? 1 + random() % 4 : 1);
+        spec.n = num_outputs;
+        if (random() % 3 == 0) spec.stop.stop = {"e", " t", "a"};
+        const RequestKey key = server.frontend().Submit(std::move(spec), {}, reader.stream());
         const int fate = static_cast<int>(random() % 4);
         if (fate == 0) {
           server.frontend().Cancel(key);  // at once: queued or in preparation
@@ -167,16 +170,50 @@ TEST(FrontendEngineTest, RandomCancelsLeaveNothingAndEndEveryStreamOnce) {
           EXPECT_EQ(reader.num_ends(), 1);
           const bool ok = reader.status().ok();
           (ok ? num_complete : num_refused).fetch_add(1);
-          EXPECT_EQ(reader.num_finished(), ok ? 1 : 0) << reader.status();
+          EXPECT_EQ(reader.num_finished(), ok ? num_outputs : 0) << reader.status();
         }
         EXPECT_LE(reader.num_ends(), 1);
-        EXPECT_LE(reader.num_finished(), 1);
+        EXPECT_LE(reader.num_finished(), num_outputs);
       }
     });
   }
   for (std::thread& client : clients) client.join();
   EXPECT_GT(num_complete.load(), 0);
   EXPECT_EQ(num_refused.load(), 0);
+  server.ExpectNothingLeft();
+}
+
+// Each of several answers ends by itself; what is cancelled in the engine frees its blocks.
+TEST(FrontendEngineTest, StopStringsEndAnswersWhereTheyEndAlone) {
+  Server server;
+  constexpr int kRequests = 24;
+  std::vector<std::string> expected;
+  for (int i = 0; i < kRequests; ++i) {
+    StreamReader reader;
+    server.frontend().Submit(Spec(i, 60), {}, reader.stream());
+    ASSERT_TRUE(reader.WaitForEnd());
+    const std::string text = reader.text();
+    expected.push_back(text.substr(0, text.find('a')));
+  }
+  std::vector<std::unique_ptr<StreamReader>> readers;
+  for (int i = 0; i < kRequests; ++i) {
+    GenerateSpec spec = Spec(i, 60);
+    spec.stop.stop = {"a"};
+    spec.n = 1 + i % 3;
+    readers.push_back(std::make_unique<StreamReader>());
+    server.frontend().Submit(std::move(spec), {}, readers.back()->stream());
+  }
+  int num_stopped = 0;
+  for (int i = 0; i < kRequests; ++i) {
+    ASSERT_TRUE(readers[i]->WaitForEnd());
+    EXPECT_TRUE(readers[i]->status().ok()) << readers[i]->status();
+    ASSERT_EQ(readers[i]->num_finished(), 1 + i % 3);
+    for (int32_t idx = 0; idx < 1 + i % 3; ++idx) {
+      EXPECT_EQ(readers[i]->text(idx), expected[i]);
+      num_stopped += readers[i]->finished(idx).stop_text == "a" ? 1 : 0;
+    }
+  }
+  EXPECT_GT(num_stopped, kRequests / 2);
   server.ExpectNothingLeft();
 }
 
