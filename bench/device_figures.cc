@@ -1,5 +1,6 @@
 // First figures of a device: how long an image, a prompt and a token take through the real runner
-// with random weights, beside the least time that the device's measured limits allow.
+// with random weights, beside the least time that the device's measured limits allow; and what a
+// second question about an image costs when the vision cache holds it.
 //
 //   device_figures DEVICE DTYPE MODEL      device_figures cuda bfloat16 7b
 //
@@ -124,6 +125,24 @@ class Figures {
     return {Median(clip), Median(projector), Median(router), Median(experts)};
   }
 
+  // Seconds from a question to the visual tokens of its image: new, or known to the vision cache.
+  double TimeVisualTokens(bool known) {
+    std::vector<double> seconds;
+    for (int i = -1; i < kRepeats; ++i) {
+      auto input = std::make_unique<StepInput>();
+      if (!known || i < 0) {
+        input->evicted_images.push_back(image_.hash);
+        input->encode_jobs.push_back(
+            {.image = image_, .num_layers = executor_.capacity().num_vision_layers});
+      }
+      input->route_jobs.push_back({.slot = 0, .image = image_.hash, .text_ids = text_});
+      const absl::Time start = absl::Now();
+      RunStep(std::move(input));
+      if (i >= 0) seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
+    }
+    return Median(seconds);
+  }
+
   // Every sequence up to kMaxBatch gets the image and the text; seconds of one prompt.
   double FillAndTimePrefill() {
     std::vector<double> seconds;
@@ -197,6 +216,11 @@ void PrintTime(const char* what, double seconds, double floor_seconds) {
               100.0 * floor_seconds / seconds);
 }
 
+void PrintReuse(const char* what, double seconds, double cold_seconds) {
+  std::printf(
+      "%-24s %10.2f ms   %.4f of a new image\n", what, 1e3 * seconds, seconds / cold_seconds);
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   return GetErrorFacts(status).reason == "DEVICE_UNAVAILABLE" ? kDeviceMissing : 1;
@@ -247,6 +271,15 @@ int Run(const std::string& device, ComputeDtype dtype, const ModelSize& size) {
     PrintTime(what.c_str(), seconds, bytes / bytes_per_s);
     std::printf("%-24s %10.1f t/s\n", "", batch / seconds);
   }
+
+  const double cold = figures.TimeVisualTokens(/*known=*/false);
+  PrintReuse("visual tokens, new image", cold, cold);
+  PrintReuse("  features cached", figures.TimeVisualTokens(/*known=*/true), cold);
+  runner->reset();  // its memory is the next one's
+  options.vision_cache_experts = true;
+  runner = CreateModelRunner(weights, options);
+  if (!runner.ok()) return Fail(runner.status());
+  PrintReuse("  experts cached", Figures(**runner, config).TimeVisualTokens(/*known=*/true), cold);
   return 0;
 }
 
