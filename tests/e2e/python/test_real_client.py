@@ -186,7 +186,9 @@ class RealClientTest(unittest.TestCase):
         self.assertGreater(finish.usage.image_tokens, 0)
         self.assertEqual(len(finish.routing), 1)
         self.assertAlmostEqual(sum(finish.routing[0].expert_weights), 1.0, places=4)
-        self.assertGreater(finish.timings.clip, 0)
+        # Unless an earlier test has shown the picture.
+        if finish.routing[0].cache_level == 1:  # CACHE_LEVEL_NONE
+            self.assertGreater(finish.timings.clip, 0)
         self.assertIn(('x-request-id', 'python-1'), list(call.initial_metadata()))
         self.assertIn(('x-request-id', 'python-1'), list(call.trailing_metadata()))
 
@@ -261,11 +263,34 @@ class RealClientTest(unittest.TestCase):
             pause.wait(0.1)
         self.assertEqual(left, dict.fromkeys(names, 0.0))
 
+    def test_several_answers_with_logprobs_end_at_a_stop_string(self):
+        request = self.api.generate_request('Tell me', max_tokens=24)
+        request.sampling.temperature = 1
+        request.sampling.seed = 7
+        request.n = 3
+        request.output.logprobs = 2
+        whole = self.call('GenerateUnary', request).outputs
+        self.assertEqual([o.output_index for o in whole], [0, 1, 2])
+        self.assertEqual(len({o.text for o in whole}), 3)
+        for output in whole:
+            self.assertEqual([entry.chosen.token_id for entry in output.logprobs],
+                             list(output.token_ids))
+            self.assertTrue(all(len(entry.top) == 2 for entry in output.logprobs))
+        stop = whole[1].text[5:8]
+        request.stop.stop.append(stop)
+        stopped = self.call('GenerateUnary', request).outputs
+        for before, after in zip(whole, stopped, strict=True):
+            self.assertEqual(after.text, before.text.split(stop)[0])
+        self.assertEqual(stopped[1].finish.stop_text, stop)
+        request.ClearField('n')
+        request.sampling.seed = 8
+        self.assertEqual(self.call('GenerateUnary', request).outputs[0].text, stopped[1].text)
+
     def test_a_deadline_is_kept(self):
-        with self.assertRaises(grpc.RpcError) as raised:
-            list(self.call('Generate', self.api.generate_request('Tell me', max_tokens=1900),
-                           timeout=0.5))
-        self.assertEqual(raised.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        events = list(self.call('Generate', self.api.generate_request('Tell me', max_tokens=1900),
+                                timeout=0.5))
+        self.assertEqual(events[-1].finish.finish_reason, 4)  # FINISH_REASON_DEADLINE
+        self.assertGreater(events[-1].finish.usage.completion_tokens, 0)
 
     def test_gzip_is_refused(self):
         with self.assertRaises(grpc.RpcError) as raised:
