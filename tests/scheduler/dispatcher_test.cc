@@ -86,6 +86,38 @@ TEST_F(DispatcherTest, CancelsWhereverTheRequestIs) {
   EXPECT_EQ(sink.Finish(3).reason, FinishReason::kLength);
 }
 
+TEST_F(DispatcherTest, EndsOneAnswerWhereverItsRequestIs) {
+  const auto request = RequestBuilder(1).Text(3).MaxTokens(5).NumSequences(2).Build();
+  ASSERT_EQ(dispatcher->Add(request), absl::OkStatus());
+  dispatcher->CancelSequence(1, 0);
+  RunAll();
+  ASSERT_EQ(sink.Finishes(1).size(), 2u);
+  EXPECT_EQ(sink.Finishes(1)[0].reason, FinishReason::kCancelled);
+  EXPECT_EQ(sink.Finishes(1)[1].reason, FinishReason::kLength);
+  EXPECT_EQ(sink.Tokens(1, 1), ExpectedTokens(*request));
+}
+
+TEST_F(DispatcherTest, PausesResumesAndFlushesAllEngines) {
+  dispatcher->Pause();
+  for (RequestKey key = 1; key <= 3; ++key) {
+    ASSERT_EQ(dispatcher->Add(RequestBuilder(key).Text(9).MaxTokens(2).Build()), absl::OkStatus());
+  }
+  RunAll();
+  EXPECT_EQ(sink.num_finished(), 0);
+  EXPECT_TRUE(dispatcher->TotalLoad().paused);
+  engines[1]->Resume();
+  RunAll();
+  EXPECT_EQ(sink.num_finished(), 1);
+  EXPECT_FALSE(dispatcher->TotalLoad().paused) << "one of them works";
+  dispatcher->Resume();
+  RunAll();
+  EXPECT_EQ(sink.num_finished(), 3);
+  EXPECT_EQ(dispatcher->TotalLoad().num_blocks_cached, 3 * 2);
+  dispatcher->FlushCache();
+  RunAll();
+  EXPECT_EQ(dispatcher->TotalLoad().num_blocks_cached, 0);
+}
+
 TEST_F(DispatcherTest, IsDrainedWhenTheLastEngineIs) {
   ASSERT_EQ(dispatcher->Add(RequestBuilder(1).Text(3).MaxTokens(5).Build()), absl::OkStatus());
   int num_drained = 0;

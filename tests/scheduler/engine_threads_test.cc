@@ -146,6 +146,29 @@ TEST(EngineThreadsTest, ADeadlineWakesTheEngineWhileAStepHangs) {
   executor.SetPaused(false);
 }
 
+TEST(EngineThreadsTest, PausesResumesAndFlushesFromAnotherThread) {
+  FakeModelExecutor executor(ThreadedExecutor(1));
+  WaitingSink sink;
+  Engine engine({}, &executor, &sink, &Clock::Real());
+  engine.Start();
+  for (RequestKey key = 1; key <= 50; ++key) {
+    engine.Pause();
+    ASSERT_EQ(
+        engine.Add(RequestBuilder(key).Content(1).Text(6).Image(1).Text(2).MaxTokens(3).Build()),
+        absl::OkStatus());
+    engine.FlushCache();
+    engine.Resume();
+    sink.WaitForFinishes(static_cast<int64_t>(key));
+  }
+  engine.Stop();
+  for (RequestKey key = 1; key <= 50; ++key) {
+    EXPECT_EQ(sink.Tokens(key),
+              ExpectedTokens(
+                  *RequestBuilder(key).Content(1).Text(6).Image(1).Text(2).MaxTokens(3).Build()));
+  }
+  EXPECT_EQ(executor.violation(), absl::OkStatus());
+}
+
 TEST(EngineThreadsTest, StopWaitsForTheStepInFlightAndFailsTheRest) {
   for (int round = 0; round < 20; ++round) {
     FakeModelExecutor executor(ThreadedExecutor(2));

@@ -234,6 +234,38 @@ TEST(SchedulerPolicyTest, TheMostUrgentIsNeverPreemptedAndMovesInEveryStep) {
   EXPECT_GE(num_preemptions, 100);
 }
 
+// Ever new requests of the highest priority in too little memory: aging must carry one of the
+// lowest not only to a place, but to its end.
+TEST(SchedulerPolicyTest, TheLeastUrgentEndsHoweverManyUrgentOnesCome) {
+  for (uint32_t seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    std::mt19937 random(seed);
+    SchedulerOptions options = WideOptions();
+    options.priority_aging_interval = absl::Seconds(10);
+    options.queue_timeout = absl::InfiniteDuration();
+    ExecutorCapacity capacity = SmallCapacity();
+    capacity.max_step_tokens = 2 << random() % 6;
+    Driver driver(capacity, 0, options);
+    const auto patient = RequestBuilder(1).Text(30).MaxTokens(20).Priority(0);
+    driver.Add(patient);
+    RequestKey key = 1;
+    int num_steps = 0;
+    while (driver.sink().Finishes(1).empty()) {
+      if (driver.scheduler().num_waiting() < 8) {
+        driver.Add(RequestBuilder(++key)
+                       .Text(1 + static_cast<int32_t>(random() % 20))
+                       .MaxTokens(1 + static_cast<int32_t>(random() % 30))
+                       .Priority(9));
+      }
+      ASSERT_NE(driver.Submit(), nullptr);
+      driver.clock().Advance(absl::Seconds(1));
+      driver.Finish();
+      ASSERT_LE(++num_steps, 1000) << "it starves";
+    }
+    EXPECT_EQ(driver.sink().Tokens(1), ExpectedTokens(*patient.Build()));
+  }
+}
+
 // ---- Several answers of one request ----
 
 TEST(SchedulerPolicyTest, TheAnswersOfOneRequestShareTheBlocksOfItsPrompt) {
