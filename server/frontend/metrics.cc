@@ -187,7 +187,7 @@ Metrics::Series::Series(const MetricsOptions& options) {
   }
   Family<Counter>& finished_family = BuildCounter()
                                          .Name("parrot_requests_finished_total")
-                                         .Help("Outputs that the engine ended, by reason.")
+                                         .Help("Requests that the engine ended, by reason.")
                                          .Register(registry);
   for (const FinishReason reason : {FinishReason::kStop,
                                     FinishReason::kLength,

@@ -163,7 +163,10 @@ TEST(DeadlineTest, TheClientsDeadlineEndsTheWorkInTheMiddle) {
   grpc::ClientContext context;
   SetDeadline(context, absl::Milliseconds(500));
   const Answer answer = Generate(server.stub(), TextRequest("hello", 1000), &context);
-  EXPECT_EQ(answer.status.error_code(), StatusCode::DEADLINE_EXCEEDED);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.finish->finish_reason(), v1::FINISH_REASON_DEADLINE);
+  EXPECT_GT(answer.token_ids.size(), 0u);
+  EXPECT_LT(answer.token_ids.size(), 30u);
   server.ExpectIdle();
 }
 
