@@ -93,6 +93,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
                                "slot failed",
                                "step failed",
                                "stop",
+                               "the same question about another image",
                                "two steps in flight"};
   for (const std::string& kind : kinds) {
     EXPECT_GE(seeds_with[kind] * 100, num_seeds) << kind << " in " << seeds_with[kind] << " seeds";

@@ -6,15 +6,12 @@
 
 namespace parrot {
 
-const std::vector<Mutant>& AllMutants() {
-  static const auto* const all = [] {
-    auto* mutants = new std::vector<Mutant>();
-    for (int i = 1; i <= static_cast<int>(Mutant::kMistakesTheReason); ++i) {
-      mutants->push_back(static_cast<Mutant>(i));
-    }
-    return mutants;
-  }();
-  return *all;
+std::vector<Mutant> AllMutants() {
+  std::vector<Mutant> mutants;
+  for (int i = 1; i <= static_cast<int>(Mutant::kMistakesTheReason); ++i) {
+    mutants.push_back(static_cast<Mutant>(i));
+  }
+  return mutants;
 }
 
 const char* MutantName(Mutant mutant) {

@@ -52,7 +52,7 @@ enum class Mutant {
   kMistakesTheReason,  // stop for length
 };
 // All but kNone.
-const std::vector<Mutant>& AllMutants();
+std::vector<Mutant> AllMutants();
 const char* MutantName(Mutant mutant);
 
 class MutantExecutor final : public ModelExecutor {

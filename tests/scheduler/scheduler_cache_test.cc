@@ -181,6 +181,14 @@ TEST(SchedulerCacheTest, TheSameImageWithTheSameTextNeedsNeitherEncodeNorRoute) 
       << "what the router said is told again";
 }
 
+TEST(SchedulerCacheTest, TheSameQuestionAboutAnotherImageMissesFromItsFirstRowOn) {
+  Driver driver(Roomy());
+  driver.Answer(Question(1, 7, /*image=*/1));
+  driver.Answer(Question(2, 7, /*image=*/2));
+  EXPECT_EQ(driver.sink().Finish(2).num_cached_tokens, 4);
+  EXPECT_EQ(driver.sink().Tokens(2), ExpectedTokens(*Question(2, 7, /*image=*/2).Build()));
+}
+
 TEST(SchedulerCacheTest, EachImageOfAPromptIsFoundOrComputedByItself) {
   Driver driver(Roomy(), 0, KeepImages(4));
   const auto prompt = [](RequestKey key, int32_t tail) {

@@ -91,7 +91,7 @@ class Simulation final : public EventSink {
   void OneEvent();
   void Arrive();
   std::shared_ptr<const Request> MakeRequest();
-  // An earlier request anew, or another question about its images: what the caches are for.
+  // An earlier request anew, or one that differs from it in its last token or its first image.
   std::shared_ptr<const Request> Repeat();
   void Cancel();
   void InjectFailure();
@@ -210,6 +210,9 @@ std::shared_ptr<const Request> Simulation::Repeat() {
     again->token_ids.push_back(Pick(0, kVocabSize - 1));
     again->text_ids.push_back(again->token_ids.back());
     Count("another question about an image");
+  } else if (!again->images.empty() && Chance(50)) {
+    again->images[0].image = TestImage(Pick(0, 4));
+    Count("the same question about another image");
   } else {
     Count("repeated prompt");
   }
