@@ -153,11 +153,14 @@ absl::Status Frontend::WarmUp(absl::Duration timeout) {
       });
   GenerateSpec spec = WarmUpSpec(impl_->options_.limits.max_images > 0);
   spec.deadline = impl_->clock_.Now() + timeout;
+  impl_->metrics_.SetWarmingUp(true);
   const RequestKey key = impl_->runner_.Submit(std::move(spec),
                                                Identity{},
                                                stream,
                                                /*warm_up=*/true);
-  if (!wait->done.WaitForNotificationWithTimeout(timeout)) {
+  const bool in_time = wait->done.WaitForNotificationWithTimeout(timeout);
+  impl_->metrics_.SetWarmingUp(false);
+  if (!in_time) {
     Cancel(key);
     return absl::DeadlineExceededError("the warm-up request did not finish in time");
   }

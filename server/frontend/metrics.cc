@@ -113,12 +113,19 @@ struct Metrics::Series {
   }
   void AddInfo(const MetricsOptions& options);
   void AddLimits(const FrontendLimits& limits);
+  // Brings the counters that the engine keeps up to `load`.
+  void AddEngineWork(const EngineLoad& load);
 
   prometheus::Registry registry;
   Gauge& running = NewGauge("parrot_requests_running", "Sequences that the engine computes.");
   Gauge& waiting = NewGauge("parrot_requests_waiting", "Requests in the engine's queue.");
   Gauge& kv_usage =
       NewGauge("parrot_kv_cache_usage_ratio", "Share of the KV blocks in use, 0 to 1.");
+  Gauge& blocks_cached = NewGauge("parrot_kv_cache_cached_blocks",
+                                  "KV blocks that are free to take and that a prefix may find.");
+  Gauge& image_entries =
+      NewGauge("parrot_image_cache_entries", "Images whose features the worker holds.");
+  Gauge& paused = NewGauge("parrot_engine_paused", "1 while an administrator has paused it.");
   Gauge& step_age = NewGauge("parrot_engine_last_step_age_seconds",
                              "Time since the last step ended while work is there; 0 when idle.");
   Gauge& live =
@@ -136,6 +143,19 @@ struct Metrics::Series {
       NewCounter("parrot_generation_tokens_total", "Tokens generated, stop tokens not counted.");
   Counter& preemptions =
       NewCounter("parrot_preemptions_total", "Sequences put back to the queue for lack of memory.");
+  Counter& retries =
+      NewCounter("parrot_retries_total", "Sequences that ran again because a step was lost.");
+  Counter& steps = NewCounter("parrot_engine_steps_total", "Steps of the model that ended.");
+  Counter& failed_steps =
+      NewCounter("parrot_engine_failed_steps_total", "Steps of the model that failed.");
+  Counter& prefix_queries = NewCounter("parrot_prefix_cache_queries_total",
+                                       "Prompt tokens that were looked for in the prefix cache.");
+  Counter& prefix_hits =
+      NewCounter("parrot_prefix_cache_hits_total", "Prompt tokens found in the prefix cache.");
+  Counter& image_queries = NewCounter("parrot_image_cache_queries_total",
+                                      "Images whose features were looked for to be routed.");
+  Counter& image_hits = NewCounter("parrot_image_cache_hits_total",
+                                   "Images whose features or expert outputs were there.");
   Counter& images = NewCounter("parrot_images_total", "Images decoded.");
   Counter& encoded_bytes =
       NewCounter("parrot_image_encoded_bytes_total", "Bytes of the encoded images decoded.");
@@ -146,6 +166,7 @@ struct Metrics::Series {
           .Register(registry);
   std::map<CancelStage, Counter*> cancelled;
   std::map<FinishReason, Counter*> finished;
+  std::map<CacheLevel, Counter*> images_answered;
   Counter* routed = nullptr;
   Family<Counter>& rpcs = BuildCounter()
                               .Name("grpc_server_handled_total")
@@ -197,6 +218,17 @@ Metrics::Series::Series(const MetricsOptions& options) {
     finished[reason] = &finished_family.Add({{"reason", FinishReasonName(reason)}});
   }
   routed = &finished_family.Add({{"reason", "routed"}});
+  Family<Counter>& answered_family =
+      BuildCounter()
+          .Name("parrot_images_answered_total")
+          .Help("Images of ended requests, by the cache that served them.")
+          .Register(registry);
+  for (const auto& [level, name] : {std::pair(CacheLevel::kNone, "none"),
+                                    std::pair(CacheLevel::kFeatures, "features"),
+                                    std::pair(CacheLevel::kExperts, "experts"),
+                                    std::pair(CacheLevel::kKv, "kv")}) {
+    images_answered[level] = &answered_family.Add({{"cache_level", name}});
+  }
   Family<Counter>& experts_family =
       BuildCounter()
           .Name("parrot_moe_expert_weight_sum_total")
@@ -281,6 +313,15 @@ void Metrics::SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> liv
   frontend_ = std::move(live_and_image_bytes);
 }
 
+void Metrics::SetWarmingUp(bool warming_up) {
+  if (!warming_up && load_ != nullptr) {
+    const EngineLoad load = load_();
+    absl::MutexLock lock(&series_->mutex);
+    series_->counted = load;
+  }
+  warming_up_.store(warming_up);
+}
+
 std::string_view Metrics::LanguageLabel(std::string_view tag) {
   const std::string_view primary = tag.substr(0, tag.find('-'));
   if (primary.size() != 2) return kLanguages.back();
@@ -301,9 +342,12 @@ void Metrics::CountRejected(std::string_view reason) {
   series_->rejected.Add(labels).Increment();
 }
 
-void Metrics::CountCancelled(CancelStage stage) { series_->cancelled.at(stage)->Increment(); }
+void Metrics::CountCancelled(CancelStage stage) {
+  if (!warming_up_.load()) series_->cancelled.at(stage)->Increment();
+}
 
 void Metrics::CountFinished(const OutputFinishedEvent& finished, std::string_view language) {
+  if (warming_up_.load()) return;
   series_->finished.at(finished.reason)->Increment();
   const bool complete =
       finished.reason == FinishReason::kStop || finished.reason == FinishReason::kLength;
@@ -316,6 +360,7 @@ void Metrics::CountFinished(const OutputFinishedEvent& finished, std::string_vie
 }
 
 void Metrics::CountRouted(const OutputFinishedEvent& finished, std::string_view language) {
+  if (warming_up_.load()) return;
   series_->routed->Increment();
   series_->request_prompt_tokens->Observe(finished.usage.prompt_tokens());
   series_->duration.Observe(absl::ToDoubleSeconds(finished.timings.total));
@@ -324,14 +369,15 @@ void Metrics::CountRouted(const OutputFinishedEvent& finished, std::string_view 
 }
 
 void Metrics::ObserveFirstToken(absl::Duration since_arrival) {
-  series_->first_token.Observe(absl::ToDoubleSeconds(since_arrival));
+  if (!warming_up_.load()) series_->first_token.Observe(absl::ToDoubleSeconds(since_arrival));
 }
 
 void Metrics::ObserveInterToken(absl::Duration gap) {
-  series_->inter_token.Observe(absl::ToDoubleSeconds(gap));
+  if (!warming_up_.load()) series_->inter_token.Observe(absl::ToDoubleSeconds(gap));
 }
 
 void Metrics::CountImages(int32_t num_images, int64_t encoded_bytes) {
+  if (warming_up_.load()) return;
   series_->images.Increment(num_images);
   series_->encoded_bytes.Increment(static_cast<double>(encoded_bytes));
 }
@@ -366,6 +412,7 @@ void Metrics::ObserveStages(const AnswerTimings& timings) {
 void Metrics::AddRouting(const std::vector<ImageRouting>& routing, std::string_view language) {
   const std::vector<Counter*>& row = series_->expert_weights[LanguageIndex(language)];
   for (const ImageRouting& image : routing) {
+    series_->images_answered.at(image.cache_level)->Increment();
     const size_t num_experts = std::min(row.size(), image.expert_weights.size());
     for (size_t i = 0; i < num_experts; ++i) row[i]->Increment(image.expert_weights[i]);
   }
@@ -396,13 +443,28 @@ void Metrics::RefreshGauges() const {
                           : 0.0);
   const absl::Time since = std::max(load.last_step_end, load.oldest_step_start);
   series.step_age.Set(load.step_in_flight ? absl::ToDoubleSeconds(clock_.Now() - since) : 0.0);
-  absl::MutexLock lock(&series.mutex);
-  EngineLoad& counted = series.counted;
-  series.prompt_tokens.Increment(
-      static_cast<double>(load.num_prompt_tokens - counted.num_prompt_tokens));
-  series.generation_tokens.Increment(
-      static_cast<double>(load.num_generated_tokens - counted.num_generated_tokens));
-  series.preemptions.Increment(static_cast<double>(load.num_preemptions - counted.num_preemptions));
+  series.blocks_cached.Set(load.num_blocks_cached);
+  series.image_entries.Set(load.num_vision_entries);
+  series.paused.Set(load.paused ? 1 : 0);
+  if (!warming_up_.load()) series.AddEngineWork(load);
+}
+
+void Metrics::Series::AddEngineWork(const EngineLoad& load) {
+  absl::MutexLock lock(&mutex);
+  const auto add = [this, &load](Counter& counter, int64_t EngineLoad::*total)
+                       ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                         counter.Increment(static_cast<double>(load.*total - counted.*total));
+                       };
+  add(prompt_tokens, &EngineLoad::num_prompt_tokens);
+  add(generation_tokens, &EngineLoad::num_generated_tokens);
+  add(preemptions, &EngineLoad::num_preemptions);
+  add(retries, &EngineLoad::num_retries);
+  add(steps, &EngineLoad::num_steps);
+  add(failed_steps, &EngineLoad::num_failed_steps);
+  add(prefix_queries, &EngineLoad::num_prefix_query_tokens);
+  add(prefix_hits, &EngineLoad::num_prefix_hit_tokens);
+  add(image_queries, &EngineLoad::num_vision_queries);
+  add(image_hits, &EngineLoad::num_vision_hits);
   counted = load;
 }
 

@@ -6,6 +6,7 @@
 #ifndef PARROT_SERVER_FRONTEND_METRICS_H_
 #define PARROT_SERVER_FRONTEND_METRICS_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,6 +60,10 @@ class Metrics {
   // Front-end gauges: live requests, encoded and decoded image bytes held.
   void SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> live_and_image_bytes);
 
+  // While true, nothing of requests is counted, and afterwards nothing of what the engine did
+  // meanwhile: a warm-up is no traffic. Refusals and RPCs always count.
+  void SetWarmingUp(bool warming_up);
+
   // -- Requests
   // ------------------------------------------------------------------------------------ `reason`
   // is ErrorFacts::reason of the status that refused the request.
@@ -91,6 +96,7 @@ class Metrics {
   void RefreshGauges() const;
 
   Clock& clock_;
+  std::atomic<bool> warming_up_{false};
   std::unique_ptr<Series> series_;
   std::function<EngineLoad()> load_;
   std::function<ServerState()> state_;

@@ -104,6 +104,74 @@ TEST_F(MetricsTest, GaugesAndCountersFollowTheEngine) {
   EXPECT_EQ(Value("parrot_engine_last_step_age_seconds"), 3);
 }
 
+TEST_F(MetricsTest, CachesAndMishapsFollowTheEngine) {
+  EngineLoad load;
+  metrics_.SetLoadSource([&] { return load; });
+  load.num_prefix_query_tokens = 100;
+  load.num_prefix_hit_tokens = 64;
+  load.num_vision_queries = 5;
+  load.num_vision_hits = 2;
+  load.num_blocks_cached = 7;
+  load.num_vision_entries = 3;
+  load.num_preemptions = 4;
+  load.num_retries = 6;
+  load.num_steps = 9;
+  load.num_failed_steps = 1;
+  load.paused = true;
+  for (int i = 0; i < 2; ++i) {  // a second look counts nothing twice
+    EXPECT_EQ(Value("parrot_prefix_cache_queries_total"), 100);
+    EXPECT_EQ(Value("parrot_prefix_cache_hits_total"), 64);
+    EXPECT_EQ(Value("parrot_image_cache_queries_total"), 5);
+    EXPECT_EQ(Value("parrot_image_cache_hits_total"), 2);
+    EXPECT_EQ(Value("parrot_kv_cache_cached_blocks"), 7);
+    EXPECT_EQ(Value("parrot_image_cache_entries"), 3);
+    EXPECT_EQ(Value("parrot_preemptions_total"), 4);
+    EXPECT_EQ(Value("parrot_retries_total"), 6);
+    EXPECT_EQ(Value("parrot_engine_steps_total"), 9);
+    EXPECT_EQ(Value("parrot_engine_failed_steps_total"), 1);
+    EXPECT_EQ(Value("parrot_engine_paused"), 1);
+  }
+  OutputFinishedEvent finished = Finished();
+  finished.routing[0].cache_level = CacheLevel::kKv;
+  metrics_.CountFinished(finished, "en");
+  metrics_.CountFinished(Finished(), "en");
+  EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"kv\"}"), 1);
+  EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"none\"}"), 1);
+  EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"experts\"}"), 0);
+}
+
+TEST_F(MetricsTest, TheWarmUpCountsNowhere) {
+  EngineLoad load;
+  metrics_.SetLoadSource([&] { return load; });
+  metrics_.SetWarmingUp(true);
+  load.num_prompt_tokens = 300;
+  load.num_vision_queries = 1;
+  metrics_.CountFinished(Finished(), "en");
+  metrics_.CountRouted(Finished(), "en");
+  metrics_.CountCancelled(CancelStage::kEngine);
+  metrics_.CountImages(1, 1000);
+  metrics_.ObserveFirstToken(absl::Seconds(9));
+  metrics_.ObserveInterToken(absl::Seconds(9));
+  EXPECT_EQ(Value("parrot_prompt_tokens_total"), 0);  // a scrape meanwhile
+  metrics_.CountRejected("LOADING");
+  load.num_prompt_tokens = 310;
+  metrics_.SetWarmingUp(false);
+  EXPECT_EQ(Value("parrot_prompt_tokens_total"), 0);
+  EXPECT_EQ(Value("parrot_image_cache_queries_total"), 0);
+  EXPECT_EQ(Value("parrot_requests_finished_total{reason=\"stop\"}"), 0);
+  EXPECT_EQ(Value("parrot_requests_finished_total{reason=\"routed\"}"), 0);
+  EXPECT_EQ(Value("parrot_cancelled_total{stage=\"engine\"}"), 0);
+  EXPECT_EQ(Value("parrot_images_total"), 0);
+  EXPECT_EQ(Value("parrot_time_to_first_token_seconds_count"), 0);
+  EXPECT_EQ(Value("parrot_inter_token_latency_seconds_count"), 0);
+  EXPECT_EQ(Value("parrot_stage_seconds_count{stage=\"queue\"}"), 0);
+  EXPECT_EQ(Value("parrot_rejected_total{reason=\"LOADING\"}"), 1);
+  load.num_prompt_tokens = 350;
+  metrics_.CountImages(1, 1000);
+  EXPECT_EQ(Value("parrot_prompt_tokens_total"), 40);
+  EXPECT_EQ(Value("parrot_images_total"), 1);
+}
+
 TEST_F(MetricsTest, StateIsOneOfFour) {
   metrics_.SetStateSource([] { return ServerState::kDraining; });
   EXPECT_EQ(Value("parrot_server_state{state=\"draining\"}"), 1);
