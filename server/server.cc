@@ -144,6 +144,7 @@ absl::Status Server::OpenAdmin() {
   control.kv_block_size = options_.block_size;
   control.max_num_seqs = options_.max_num_seqs;
   control.max_num_batched_tokens = options_.max_num_batched_tokens;
+  control.drain_timeout = options_.shutdown_timeout;
   control.state = [this] { return state(); };
   control_service_ = std::make_unique<ControlService>(std::move(control), &logger_);
   GrpcServerOptions grpc;

@@ -29,6 +29,11 @@ absl::Status Cancelled() {
   return ErrorStatus(absl::StatusCode::kCancelled, "cancelled", {.reason = "CANCELLED"});
 }
 
+absl::Status Aborted() {
+  return ErrorStatus(
+      absl::StatusCode::kCancelled, "aborted by an administrator", {.reason = "ABORTED"});
+}
+
 // What the client may see of the engine's error: an INTERNAL one may quote a library.
 absl::Status PublicStatus(const absl::Status& status, const std::string& request_id) {
   if (status.code() == absl::StatusCode::kInternal || status.ok()) {
@@ -316,9 +321,9 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
   call.stream().End(status, output.event);
 }
 
-void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason reason) {
+bool CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason reason) {
   const std::optional<Call::Ending> ending = call.TryEnd();
-  if (!ending.has_value()) return;
+  if (!ending.has_value()) return false;
   const OutputFinishedEvent finished = call.MakeFinish(reason, parts_.clock.Now());
   const absl::Status told = ToldStatus(status, reason, call);
   if (absl::IsCancelled(told)) parts_.metrics.CountCancelled(ending->stage);
@@ -329,6 +334,7 @@ void CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
   }
   ReleaseIfFinished(call);
   call.stream().End(told, finished);
+  return true;
 }
 
 void CallRunner::CountFailure(Call& call, const absl::Status& status) {
@@ -357,6 +363,27 @@ void CallRunner::Cancel(RequestKey key) {
     if (!stream->closed()) parts_.metrics.CountCancelled(CancelStage::kWrite);
     stream->Detach();
   }
+}
+
+int32_t CallRunner::Abort(std::string_view request_id) {
+  int32_t num_aborted = 0;
+  for (const std::shared_ptr<Call>& call : calls_.Calls()) {
+    if (call->facts().request_id != request_id) continue;
+    if (EndCall(*call, Aborted(), FinishReason::kCancelled)) ++num_aborted;
+  }
+  return num_aborted;
+}
+
+void CallRunner::Pause() {
+  if (started_.load()) engine_.pause();
+}
+
+void CallRunner::Resume() {
+  if (started_.load()) engine_.resume();
+}
+
+void CallRunner::FlushCache() {
+  if (started_.load()) engine_.flush_cache();
 }
 
 void CallRunner::CheckTimers() {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -74,6 +75,11 @@ class CallRunner {
                     const std::shared_ptr<ResponseStream>& stream,
                     bool warm_up);
   void Cancel(RequestKey key);
+  int32_t Abort(std::string_view request_id);
+  // As the engine's; nothing before Start.
+  void Pause();
+  void Resume();
+  void FlushCache();
   void CheckTimers();
   // Ends every call that lives.
   void EndAll(const absl::Status& status);
@@ -96,8 +102,8 @@ class CallRunner {
                                              int32_t max_tokens,
                                              PreparedPrompt prompt) const;
   void OnEngineFinished(Call& call, const FinishEvent& event);
-  // Ends the call, unless it has ended, with a status that is not OK.
-  void EndCall(Call& call, const absl::Status& status, FinishReason reason);
+  // Ends the call, unless it has ended, with a status that is not OK. True if it did.
+  bool EndCall(Call& call, const absl::Status& status, FinishReason reason);
   void ReleaseIfFinished(Call& call);
   // parrot_rejected_total: errors before any output, and readers that were too slow.
   void CountFailure(Call& call, const absl::Status& status);

@@ -1,6 +1,6 @@
 // EngineClient: what the front end asks of whoever runs requests: an Engine now, a dispatcher over
-// several later, a script in tests. The contracts are those of Engine::Add, Cancel, CancelSequence
-// and load; all of them are thread-safe and never block.
+// several later, a script in tests. The contracts are those of the functions of Engine with
+// the same names; all of them are thread-safe and never block.
 #ifndef PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 #define PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 
@@ -20,6 +20,9 @@ struct EngineClient {
   std::function<void(RequestKey)> cancel;
   std::function<void(RequestKey, int32_t sequence_idx)> cancel_sequence;
   std::function<EngineLoad()> load;
+  std::function<void()> pause;
+  std::function<void()> resume;
+  std::function<void()> flush_cache;
 };
 
 // `engine` is borrowed.
@@ -31,7 +34,10 @@ inline EngineClient EngineClientOf(Engine& engine) {
       .cancel_sequence = [&engine](
                              RequestKey key,
                              int32_t sequence_idx) { engine.CancelSequence(key, sequence_idx); },
-      .load = [&engine] { return engine.load(); }};
+      .load = [&engine] { return engine.load(); },
+      .pause = [&engine] { engine.Pause(); },
+      .resume = [&engine] { engine.Resume(); },
+      .flush_cache = [&engine] { engine.FlushCache(); }};
 }
 
 }  // namespace parrot

@@ -238,8 +238,14 @@ Lifecycle& Frontend::lifecycle() { return impl_->lifecycle_; }
 Metrics& Frontend::metrics() { return impl_->metrics_; }
 EngineLoad Frontend::load() const { return impl_->runner_.Load(); }
 
+int32_t Frontend::Abort(std::string_view request_id) { return impl_->runner_.Abort(request_id); }
+void Frontend::Pause() { impl_->runner_.Pause(); }
+void Frontend::Resume() { impl_->runner_.Resume(); }
+void Frontend::FlushCache() { impl_->runner_.FlushCache(); }
+
 bool Frontend::Drain(absl::Duration timeout) {
   impl_->lifecycle_.Set(ServerState::kDraining);
+  impl_->runner_.Resume();
   if (impl_->runner_.calls().WaitUntilRead(timeout)) return true;
   impl_->runner_.EndAll(ShuttingDown());
   impl_->runner_.calls().WaitUntilEmpty(kEndGrace);

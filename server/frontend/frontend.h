@@ -148,8 +148,17 @@ class Frontend {
   Lifecycle& lifecycle();
   Metrics& metrics();
   EngineLoad load() const;  // empty before Start
-  // DRAINING, then waits until no request lives and every stream was read to its end, `timeout` at
-  // most; what is left then ends with UNAVAILABLE. True if nothing was left.
+  // Ends every live request with this id, the client's or a minted one: its client gets CANCELLED,
+  // reason ABORTED. How many this call ended.
+  int32_t Abort(std::string_view request_id);
+  // As the engine's: while paused, requests are taken and wait. Idempotent.
+  void Pause();
+  void Resume();
+  // Forgets what no live request uses of prefixes and images.
+  void FlushCache();
+  // DRAINING, resumes a paused engine, then waits until no request lives and every stream was read
+  // to its end, `timeout` at most; what is left then ends with UNAVAILABLE. True if nothing was
+  // left.
   bool Drain(absl::Duration timeout);
   // Requests not yet ended and not yet given back by the engine; bytes of images they hold.
   int32_t live_requests() const;

@@ -6,33 +6,13 @@
 
 #include "base/status_macros.h"
 #include "server/grpc/generate_call.h"
+#include "server/grpc/inline_answer.h"
 #include "server/grpc/request_conversion.h"
 #include "server/grpc/response_conversion.h"
 #include "server/grpc/unary_answer_call.h"
 
 namespace parrot {
 namespace {
-
-// Answers on the calling thread: for methods that compute for milliseconds at most. `answer` turns
-// a parsed Request into a Response; it is not called when the front end is absent.
-template <typename Request, typename Response, typename Answer>
-grpc::ServerUnaryReactor* AnswerInline(RpcCall rpc,
-                                       grpc::CallbackServerContext* context,
-                                       const grpc::ByteBuffer& bytes,
-                                       grpc::ByteBuffer* out,
-                                       Answer answer) {
-  Request request;
-  Response response;
-  absl::Status status = rpc.Open(bytes, request).status();
-  if (status.ok()) status = answer(request, response);
-  if (status.ok()) {
-    *out = ToByteBuffer(response);
-    rpc.AddInitialMetadata();
-  }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(rpc.Close(status));
-  return reactor;
-}
 
 template <typename Request>
 std::optional<std::string> ModelOf(const Request& request) {

@@ -123,7 +123,10 @@ EngineClient ScriptedEngine::client() {
               [this] {
                 absl::MutexLock lock(&mutex_);
                 return load_;
-              }};
+              },
+          .pause = [this] { Note("pause"); },
+          .resume = [this] { Note("resume"); },
+          .flush_cache = [this] { Note("flush_cache"); }};
 }
 
 absl::Status ScriptedEngine::Add(std::shared_ptr<const Request> request) {
@@ -162,6 +165,16 @@ void ScriptedEngine::CancelSequence(RequestKey key, int32_t sequence_idx) {
     answer = answer_cancels_;
   }
   if (answer) Finish(key, FinishReason::kCancelled, absl::OkStatus(), sequence_idx);
+}
+
+void ScriptedEngine::Note(const std::string& command) {
+  absl::MutexLock lock(&mutex_);
+  commands_.push_back(command);
+}
+
+std::vector<std::string> ScriptedEngine::commands() const {
+  absl::MutexLock lock(&mutex_);
+  return commands_;
 }
 
 void ScriptedEngine::RefuseWith(absl::Status status) {

@@ -76,6 +76,8 @@ class ScriptedEngine {
   std::vector<RequestKey> cancels() const;
   std::vector<std::pair<RequestKey, int32_t>> sequence_cancels() const;
   int num_added() const;
+  // "pause", "resume", "flush_cache", in their order.
+  std::vector<std::string> commands() const;
 
   void Token(RequestKey key, TokenId token, int32_t sequence_idx = 0);
   void Token(TokenEvent event);
@@ -93,6 +95,7 @@ class ScriptedEngine {
   void Send(EngineEvent event);
   absl::Status Add(std::shared_ptr<const Request> request);
   void Cancel(RequestKey key);
+  void Note(const std::string& command);
   void CancelSequence(RequestKey key, int32_t sequence_idx);
 
   EventSink& sink_;
@@ -104,6 +107,7 @@ class ScriptedEngine {
   std::vector<std::shared_ptr<const Request>> added_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<RequestKey, int32_t>> live_ ABSL_GUARDED_BY(mutex_);
   std::vector<RequestKey> cancels_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> commands_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<RequestKey, int32_t>> sequence_cancels_ ABSL_GUARDED_BY(mutex_);
 };
 

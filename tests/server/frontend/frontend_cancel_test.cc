@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "base/error_status.h"
 #include "gtest/gtest.h"
 #include "server/frontend/frontend.h"
 #include "server/frontend/prompt_builder.h"
@@ -162,6 +163,57 @@ TEST(FrontendCancelTest, WhenAllIsGeneratedAndNotYetRead) {
   bench.frontend().Cancel(key);  // unknown by now
   EXPECT_EQ(NumCancelled(bench.frontend(), "write"), 1);
   EXPECT_TRUE(bench.frontend().Drain(absl::Seconds(10)));
+}
+
+TEST(FrontendCancelTest, AbortByIdReachesEveryLiveCallOfTheIdInAnyStage) {
+  FrontendBench bench;
+  absl::Notification busy;
+  absl::Notification go;
+  const auto named = [](const std::string& id) {
+    GenerateSpec spec = TextRequest();
+    spec.request_id = id;
+    return spec;
+  };
+  StreamReader with_text, in_engine, preparing, other;
+  const RequestKey key = bench.frontend().Submit(named("a"), {}, with_text.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(1), nullptr);
+  bench.engine().Token(key, NanoModel::Get().tokenizer->Encode("x").value()[0]);
+  ASSERT_TRUE(with_text.WaitForText(1));
+  bench.frontend().Submit(named("a"), {}, in_engine.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(2), nullptr);
+  const RequestKey other_key = bench.frontend().Submit(named("b"), {}, other.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(3), nullptr);
+  bench.engine().SetAddHook([&](RequestKey) {
+    if (busy.HasBeenNotified()) return;
+    busy.Notify();
+    go.WaitForNotification();
+  });
+  bench.frontend().Submit(named("a"), {}, preparing.stream());
+  busy.WaitForNotification();
+  EXPECT_EQ(bench.frontend().Abort("A"), 0);
+  EXPECT_EQ(bench.frontend().Abort("a"), 3);
+  EXPECT_EQ(bench.frontend().Abort("a"), 0);
+  go.Notify();
+  for (StreamReader* reader : {&with_text, &in_engine, &preparing}) {
+    ASSERT_TRUE(reader->WaitForEnd());
+    EXPECT_EQ(reader->status().code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(GetErrorFacts(reader->status()).reason, "ABORTED");
+    EXPECT_EQ(reader->num_finished(), reader == &with_text ? 1 : 0);
+  }
+  EXPECT_EQ(with_text.finished().reason, FinishReason::kCancelled);
+  EXPECT_EQ(other.num_ends(), 0);
+  bench.engine().Finish(other_key, FinishReason::kStop);
+  EXPECT_TRUE(bench.frontend().WaitUntilIdle(absl::Seconds(10)));
+  EXPECT_TRUE(other.status().ok());
+}
+
+TEST(FrontendCancelTest, DrainResumesAPausedEngine) {
+  FrontendBench bench;
+  bench.frontend().Pause();
+  bench.frontend().FlushCache();
+  EXPECT_TRUE(bench.frontend().Drain(absl::Seconds(10)));
+  EXPECT_EQ(bench.engine().commands(),
+            (std::vector<std::string>{"pause", "flush_cache", "resume"}));
 }
 
 TEST(FrontendCancelTest, OfRefusedAndUnknownRequestsIsIgnored) {
