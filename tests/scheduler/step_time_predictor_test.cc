@@ -1,0 +1,162 @@
+#include "scheduler/step_time_predictor.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <random>
+
+#include "gtest/gtest.h"
+
+namespace parrot {
+namespace {
+
+// A worker whose steps take exactly this long.
+struct Worker {
+  double step = 0.0;
+  double token = 0.0;
+  double image = 0.0;
+  absl::Duration Time(int64_t tokens, int64_t images) const {
+    return absl::Seconds(step + token * static_cast<double>(tokens) +
+                         image * static_cast<double>(images));
+  }
+};
+constexpr Worker kWorker = {.step = 0.005, .token = 0.0004, .image = 0.8};
+
+// Steps as a busy server has them: decoding, some prefill chunks, an image now and then.
+void ObserveTraffic(const Worker& worker,
+                    int num_steps,
+                    double noise,
+                    std::mt19937& random,
+                    StepTimePredictor* predictor) {
+  std::uniform_real_distribution<double> factor(1.0 - noise, 1.0 + noise);
+  for (int i = 0; i < num_steps; ++i) {
+    const bool is_prefill = random() % 4 == 0;
+    const auto tokens = static_cast<int32_t>(is_prefill ? 1 + random() % 512 : 1 + random() % 16);
+    const int32_t images = is_prefill && random() % 3 == 0 ? 1 : 0;
+    predictor->Observe(tokens, images, worker.Time(tokens, images) * factor(random));
+  }
+}
+
+void ExpectNear(absl::Duration actual, absl::Duration expected, double tolerance) {
+  EXPECT_NEAR(absl::FDivDuration(actual, expected), 1.0, tolerance)
+      << actual << " for " << expected;
+}
+
+TEST(StepTimePredictorTest, KnowsNothingAtFirstAndIsReadyAfterSomeSteps) {
+  StepTimePredictor predictor;
+  EXPECT_FALSE(predictor.is_ready());
+  EXPECT_EQ(predictor.Step(100, 1), absl::ZeroDuration());
+  EXPECT_EQ(predictor.FirstToken({.num_tokens = 100}), absl::ZeroDuration());
+  EXPECT_EQ(predictor.MaxTokens(absl::Seconds(1), 0), std::numeric_limits<int32_t>::max());
+  predictor.Observe(1, 0, absl::ZeroDuration());  // no measurement
+  predictor.Observe(1, 0, -absl::Seconds(1));
+  predictor.Observe(1, 0, absl::InfiniteDuration());
+  EXPECT_EQ(predictor.num_observed(), 0);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_FALSE(predictor.is_ready());
+    predictor.Observe(4, 0, kWorker.Time(4, 0));
+  }
+  EXPECT_TRUE(predictor.is_ready());
+}
+
+TEST(StepTimePredictorTest, FewStepsOfOneKindPredictThatKind) {
+  StepTimePredictor predictor;
+  for (int i = 0; i < 3; ++i) predictor.Observe(8, 0, absl::Milliseconds(40));
+  ExpectNear(predictor.Step(8, 0), absl::Milliseconds(40), 0.05);
+  EXPECT_GE(predictor.Step(500, 0), predictor.Step(8, 0));
+}
+
+TEST(StepTimePredictorTest, LearnsWhatStepsTokensAndImagesCost) {
+  std::mt19937 random(1);
+  StepTimePredictor predictor;
+  ObserveTraffic(kWorker, 300, /*noise=*/0.0, random, &predictor);
+  const StepTimePredictor::Coefficients learned = predictor.coefficients();
+  EXPECT_NEAR(learned.step / kWorker.step, 1.0, 0.1);
+  EXPECT_NEAR(learned.token / kWorker.token, 1.0, 0.02);
+  EXPECT_NEAR(learned.image / kWorker.image, 1.0, 0.02);
+  ExpectNear(predictor.Step(1024, 4), kWorker.Time(1024, 4), 0.02);
+}
+
+TEST(StepTimePredictorTest, NoiseOfAThirdLeavesATenth) {
+  for (uint32_t seed = 0; seed < 50; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    StepTimePredictor predictor;
+    ObserveTraffic(kWorker, 500, /*noise=*/0.3, random, &predictor);
+    ExpectNear(predictor.Step(512, 1), kWorker.Time(512, 1), 0.12);
+    ExpectNear(predictor.Step(512, 0), kWorker.Time(512, 0), 0.25);
+    const StepTimePredictor::Coefficients learned = predictor.coefficients();
+    EXPECT_GE(std::min({learned.step, learned.token, learned.image}), 0.0);
+  }
+}
+
+TEST(StepTimePredictorTest, HoursOfDecodingDoNotUnlearnPrefillAndImages) {
+  std::mt19937 random(2);
+  StepTimePredictor predictor;
+  ObserveTraffic(kWorker, 300, /*noise=*/0.0, random, &predictor);
+  for (int i = 0; i < 100000; ++i) predictor.Observe(4, 0, kWorker.Time(4, 0));
+  ExpectNear(predictor.Step(4, 0), kWorker.Time(4, 0), 0.01);
+  ExpectNear(predictor.Step(512, 0), kWorker.Time(512, 0), 0.05);
+  ExpectNear(predictor.Step(512, 1), kWorker.Time(512, 1), 0.05);
+}
+
+TEST(StepTimePredictorTest, OneSlowStepIsForgivenAndASlowerMachineIsNoticed) {
+  std::mt19937 random(3);
+  StepTimePredictor predictor;
+  ObserveTraffic(kWorker, 300, /*noise=*/0.0, random, &predictor);
+  predictor.Observe(4, 0, absl::Seconds(60));
+  EXPECT_LT(predictor.Step(4, 0), 1.5 * kWorker.Time(4, 0));
+  const Worker slower = {.step = 0.05, .token = 0.004, .image = 8.0};
+  ObserveTraffic(slower, 500, /*noise=*/0.0, random, &predictor);
+  ExpectNear(predictor.Step(512, 1), slower.Time(512, 1), 0.1);
+}
+
+// Against the steps that a worker would really do, counted one by one.
+TEST(StepTimePredictorTest, TheFirstTokenComesAfterAllStepsBeforeIt) {
+  std::mt19937 random(4);
+  StepTimePredictor predictor;
+  ObserveTraffic(kWorker, 1000, /*noise=*/0.0, random, &predictor);
+  for (int trial = 0; trial < 200; ++trial) {
+    SCOPED_TRACE(trial);
+    const StepTimePredictor::Queue queue = {
+        .num_tokens = static_cast<int64_t>(1 + random() % 5000),
+        .num_images = static_cast<int64_t>(random() % 6),
+        .num_decoding = static_cast<int32_t>(random() % 32),
+        .num_steps_until_slot = static_cast<int32_t>(random() % 20),
+        .max_step_tokens = static_cast<int32_t>(64 + random() % 1000),
+        .max_step_images = static_cast<int32_t>(1 + random() % 4)};
+    absl::Duration expected = queue.num_steps_until_slot * kWorker.Time(queue.num_decoding, 0);
+    int64_t tokens = queue.num_tokens;
+    int64_t images = queue.num_images;
+    while (tokens > 0 || images > 0) {
+      const int64_t step_tokens =
+          std::min<int64_t>(tokens, queue.max_step_tokens - queue.num_decoding);
+      const int64_t step_images = std::min<int64_t>(images, queue.max_step_images);
+      tokens -= step_tokens;
+      images -= step_images;
+      expected += kWorker.Time(step_tokens + queue.num_decoding, step_images);
+    }
+    ExpectNear(predictor.FirstToken(queue), expected, 0.05);
+  }
+  // A batch that is full of decoding still moves.
+  EXPECT_GT(predictor.FirstToken({.num_tokens = 10, .num_decoding = 100, .max_step_tokens = 8}),
+            absl::ZeroDuration());
+}
+
+TEST(StepTimePredictorTest, MaxTokensIsTheLargestStepThatFits) {
+  std::mt19937 random(5);
+  StepTimePredictor predictor;
+  ObserveTraffic(kWorker, 300, /*noise=*/0.0, random, &predictor);
+  for (const int images : {0, 1}) {
+    for (const double seconds : {0.9, 1.0, 2.5}) {
+      const absl::Duration limit = absl::Seconds(seconds);
+      const int32_t tokens = predictor.MaxTokens(limit, images);
+      EXPECT_LE(predictor.Step(tokens, images), limit + absl::Nanoseconds(10));
+      EXPECT_GT(predictor.Step(tokens + 1, images), limit - absl::Nanoseconds(10));
+    }
+  }
+  EXPECT_EQ(predictor.MaxTokens(absl::Milliseconds(100), 1), 0);
+}
+
+}  // namespace
+}  // namespace parrot
