@@ -1,6 +1,7 @@
 // What the engine does when the executor fails.
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "base/error_status.h"

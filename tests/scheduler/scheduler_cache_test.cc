@@ -2,9 +2,10 @@
 // requests are told of both.
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "gmock/gmock.h"

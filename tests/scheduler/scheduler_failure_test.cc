@@ -1,6 +1,7 @@
 // What the scheduler does when a step, a slot or a job fails, and with stale news.
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"

@@ -1,5 +1,4 @@
 // Images in the scheduler: encode and route jobs, budgets of a step, features that are shared.
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 

@@ -2,6 +2,7 @@
 // answers of one request.
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <random>
 #include <string>

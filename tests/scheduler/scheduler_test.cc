@@ -1,6 +1,5 @@
 #include "scheduler/scheduler.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 

@@ -1,5 +1,7 @@
 #include "scheduler/sequence.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
