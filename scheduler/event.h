@@ -61,6 +61,7 @@ struct FinishEvent {
   int32_t sequence_idx = 0;
   FinishReason reason = FinishReason::kError;
   TokenId stop_token = -1;            // kStop: which one
+  float stop_logprob = 0.0f;          // of stop_token; valid when num_logprobs >= 0
   absl::Status status;                // kError: why (INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE)
   int32_t num_completion_tokens = 0;  // TokenEvents sent for this sequence
   int32_t num_cached_tokens = 0;      // prompt tokens whose KV was reused

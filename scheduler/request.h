@@ -53,6 +53,9 @@ struct Request {
   // ordinary tokens.
   std::vector<TokenId> stop_token_ids;
 
+  // Empty, or what each of the num_sequences answers begins with (SamplingParams::forced_token_ids).
+  std::vector<std::vector<TokenId>> forced_token_ids;
+
   absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
   int32_t priority = 0;  // 0..9, larger is more urgent

@@ -106,6 +106,10 @@ absl::Status CheckRequest(const Request& request, const RequestLimits& limits) {
   if (request.kind == RequestKind::kRoute && request.num_sequences != 1) {
     return Malformed("routing has one answer");
   }
+  if (!request.forced_token_ids.empty() &&
+      static_cast<int32_t>(request.forced_token_ids.size()) != request.num_sequences) {
+    return Malformed("forced tokens for another number of answers");
+  }
   RETURN_IF_ERROR(CheckLength(request, limits));
   RETURN_IF_ERROR(CheckImages(request, limits));
   if (request.kind == RequestKind::kRoute && request.images.empty()) {

@@ -183,6 +183,7 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
   event.sequence_idx = sequence->sequence_idx();
   event.reason = finish.reason;
   event.stop_token = finish.stop_token;
+  event.stop_logprob = finish.stop_logprob;
   event.status = finish.status;
   event.num_completion_tokens = sequence->num_generated_tokens();
   event.num_cached_tokens = sequence->num_cached_tokens();
@@ -685,7 +686,10 @@ void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
   const bool is_stop =
       std::binary_search(request.stop_token_ids.begin(), request.stop_token_ids.end(), row->token);
   if (is_stop && sequence->num_generated_tokens() >= request.min_tokens) {
-    FinishSequence(sequence, {.reason = FinishReason::kStop, .stop_token = row->token}, turn);
+    const Finish finish{.reason = FinishReason::kStop,
+                        .stop_token = row->token,
+                        .stop_logprob = row->logprob};
+    FinishSequence(sequence, finish, turn);
     return;
   }
   sequence->AppendSample(row->token);

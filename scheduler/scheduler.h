@@ -138,6 +138,7 @@ class Scheduler {
     FinishReason reason = FinishReason::kError;
     absl::Status status;
     TokenId stop_token = -1;
+    float stop_logprob = 0.0f;
   };
 
   void AddSequence(std::unique_ptr<Sequence> sequence);

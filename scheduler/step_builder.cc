@@ -22,6 +22,10 @@ void StepBuilder::Touch(Sequence* sequence) {
   start.slot = sequence->slot();
   start.sampling = sequence->request().sampling;
   start.sampling.sequence_idx = sequence->sequence_idx();
+  if (!sequence->request().forced_token_ids.empty()) {
+    start.sampling.forced_token_ids =
+        sequence->request().forced_token_ids[sequence->sequence_idx()];
+  }
   start.block_ids = sequence->blocks().ids();
   sequence->CopyTokens(0, sequence->num_tokens(), &start.token_ids);
   start.num_prompt_tokens = sequence->num_prompt_tokens();

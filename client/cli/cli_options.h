@@ -60,6 +60,7 @@ struct SamplingFlags {
   bool include_stop = false;
   std::optional<int32_t> num_answers;  // generate
   std::optional<int32_t> logprobs;     // generate
+  std::vector<std::string> choices;    // generate
 };
 
 struct CliOptions {

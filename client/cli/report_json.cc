@@ -132,7 +132,9 @@ json LimitsObject(const v1::Limits& limits) {
           {"max_stop_string_bytes", limits.max_stop_string_bytes()},
           {"max_logit_bias", limits.max_logit_bias()},
           {"max_logprobs", limits.max_logprobs()},
-          {"max_n", limits.max_n()}};
+          {"max_n", limits.max_n()},
+          {"max_choices", limits.max_choices()},
+          {"max_choice_bytes", limits.max_choice_bytes()}};
 }
 
 // Tokens that are a part of a code point are no text: their bytes are given as numbers.
@@ -164,6 +166,11 @@ void AddOutput(const AnswerOutput& output, json* object) {
     (*object)["stop_token_id"] = output.finish->stop_token_id();
   }
   if (output.finish->has_stop_text()) (*object)["stop_text"] = output.finish->stop_text();
+  for (const v1::ChoiceProbability& choice : output.finish->choices()) {
+    (*object)["choices"].push_back({{"text", choice.text()},
+                                    {"probability", Shortest(choice.probability())},
+                                    {"logprob", Shortest(choice.logprob())}});
+  }
   (*object)["usage"] = UsageObject(output.finish->usage());
   (*object)["timings"] = TimingsObject(output.finish->timings());
 }

@@ -81,6 +81,7 @@ void ApplySampling(const SamplingFlags& flags, v1::GenerateRequest* request) {
   for (const std::string& text : flags.stop) stop.add_stop(text);
   if (flags.include_stop) stop.set_include_stop(true);
   if (flags.num_answers.has_value()) request->set_n(*flags.num_answers);
+  for (const std::string& choice : flags.choices) request->add_choices(choice);
   if (flags.logprobs.has_value()) request->mutable_output()->set_logprobs(*flags.logprobs);
 }
 

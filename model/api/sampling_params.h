@@ -33,6 +33,9 @@ struct SamplingParams {
   // These cannot be drawn as one of the first min_tokens tokens of the answer: what would end it.
   int32_t min_tokens = 0;
   std::vector<TokenId> late_token_ids;
+  // The first tokens of the answer are these, whatever their logits are; their log-probabilities
+  // are reported as those of drawn ones.
+  std::vector<TokenId> forced_token_ids;
   // -1: none; k >= 0: the chosen token's and the k largest, of the distribution before any of the
   // above.
   int32_t num_logprobs = -1;

@@ -48,6 +48,11 @@ std::vector<LogitEdit> MakeEdits(const SamplerRequest& request, int32_t vocab_si
 SampleRow ToSampleRow(const SamplerRequest& request, std::span<const LogitEdit> edits) {
   if (request.use == LogitsUse::kScore) return {.score_target = request.target};
   const SamplingParams& sampling = *request.sampling;
+  const int32_t answer_idx = request.next_position - request.num_prompt_tokens;
+  if (answer_idx < static_cast<int32_t>(sampling.forced_token_ids.size())) {
+    return {.num_logprobs = sampling.num_logprobs,
+            .score_target = sampling.forced_token_ids[answer_idx]};
+  }
   return {.temperature = sampling.temperature,
           .top_k = sampling.top_k,
           .top_p = sampling.top_p,

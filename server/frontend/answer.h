@@ -92,13 +92,21 @@ struct DeltaEvent {
   std::vector<ImageRouting> routing;  // in the first delta only, when the prompt has images
 };
 
+// How probable one of the given answers is among all of them.
+struct ChoiceProbability {
+  std::string text;
+  float probability = 0.0f;
+  float logprob = 0.0f;  // of its tokens and the end of the turn after them, summed
+};
+
 // The end of one output. Each output of a stream has exactly one, unless the stream fails before
 // anything was output (then EndEvent's status says all).
 struct OutputFinishedEvent {
   int32_t output_idx = 0;
   FinishReason reason = FinishReason::kError;
-  TokenId stop_token = -1;  // kStop: which one, or
-  std::string stop_text;    // which stop string
+  TokenId stop_token = -1;                 // kStop: which one, or
+  std::string stop_text;                   // which stop string
+  std::vector<ChoiceProbability> choices;  // in the order in which they were given
   Usage usage;
   AnswerTimings timings;
   std::vector<ImageRouting> routing;

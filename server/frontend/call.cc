@@ -1,5 +1,6 @@
 #include "server/frontend/call.h"
 
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -59,6 +60,7 @@ bool Call::BeginEngine(const PreparedPrompt& prompt,
   timings_.preprocess = prompt.preprocess;
   tokenizer_ = &tokenizer;
   wants_logprobs_ = start.wants_logprobs;
+  choices_ = start.choices;
   num_unfinished_ = start.num_outputs;
   outputs_.reserve(static_cast<size_t>(start.num_outputs));
   for (int32_t i = 0; i < start.num_outputs; ++i) {
@@ -141,6 +143,11 @@ Call::Taken Call::TakeToken(const TokenEvent& event, absl::Time at, Clock& clock
   }
   output.last_token = at;
   const absl::Time start = clock.Now();
+  if (!choices_.empty()) {
+    output.token_ids.push_back(event.token);
+    output.logprob += event.logprob;
+    return taken;
+  }
   std::optional<TokenLogprobs> logprobs;
   if (wants_logprobs_) logprobs = Score(event, *tokenizer_);
   taken.piece = output.text.Append(event.token, std::move(logprobs));
@@ -183,7 +190,29 @@ Call::FinishedOutput Call::FinishOutput(const FinishEvent& event, absl::Time now
   finished.timings.projector = event.times.stages[Stage::kProjector];
   finished.timings.router = event.times.stages[Stage::kRouter];
   finished.timings.experts = event.times.stages[Stage::kExperts];
+  if (choices_.empty()) return result;
+  output.logprob += event.stop_logprob;
+  finished.output_idx = 0;
+  result.is_hidden = !result.is_last;
+  if (result.is_last && event.reason == FinishReason::kStop) Choose(result);
   return result;
+}
+
+void Call::Choose(FinishedOutput& result) const {
+  size_t best = 0;
+  double total = 0.0;
+  for (size_t i = 1; i < outputs_.size(); ++i) {
+    if (outputs_[i].logprob > outputs_[best].logprob) best = i;
+  }
+  for (const Output& output : outputs_) total += std::exp(output.logprob - outputs_[best].logprob);
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const double share = std::exp(outputs_[i].logprob - outputs_[best].logprob) / total;
+    result.event.choices.push_back({.text = choices_[i],
+                                    .probability = static_cast<float>(share),
+                                    .logprob = static_cast<float>(outputs_[i].logprob)});
+  }
+  result.tail = {.text = choices_[best], .token_ids = outputs_[best].token_ids};
+  result.event.usage.completion_tokens = static_cast<int32_t>(outputs_[best].token_ids.size());
 }
 
 OutputFinishedEvent Call::MakeFinish(FinishReason reason, absl::Time now) const {
@@ -202,7 +231,10 @@ OutputFinishedEvent Call::MakeFinish(FinishReason reason, absl::Time now) const 
 int32_t Call::num_completion_tokens() const {
   absl::MutexLock lock(&mutex_);
   int32_t count = 0;
-  for (const Output& output : outputs_) count += output.text.num_tokens();
+  for (const Output& output : outputs_) {
+    count +=
+        choices_.empty() ? output.text.num_tokens() : static_cast<int32_t>(output.token_ids.size());
+  }
   return count;
 }
 

@@ -58,6 +58,8 @@ class Call {
   struct EngineStart {
     StopRules stop;
     int32_t num_outputs = 1;
+    // Not empty: each of the outputs is one of them, and the client sees the most probable alone.
+    std::vector<std::string> choices;
     bool wants_logprobs = false;
     int64_t pixel_bytes = 0;  // of the prepared images: what the ticket shrinks to
   };
@@ -100,7 +102,8 @@ class Call {
   struct FinishedOutput {
     AnswerPiece tail;  // what was held back
     OutputFinishedEvent event;
-    bool is_last = false;  // of the call: it has left the engine
+    bool is_last = false;    // of the call: it has left the engine
+    bool is_hidden = false;  // one of several choices; the last says what became of them
   };
   FinishedOutput FinishOutput(const FinishEvent& event, absl::Time now);
   // Of all answers, as far as they were handed out.
@@ -130,11 +133,18 @@ class Call {
     absl::Duration time_to_first_token;
     absl::Duration detokenize;
     bool finished = false;
+    // Of a choice.
+    std::vector<TokenId> token_ids;
+    double logprob = 0.0;
   };
+  // Makes the end of the whole call of the last choice's.
+  void Choose(FinishedOutput& result) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const Tokenizer* tokenizer_ ABSL_GUARDED_BY(mutex_) = nullptr;  // from BeginEngine on
   bool wants_logprobs_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<Output> outputs_ ABSL_GUARDED_BY(mutex_);  // likewise
   int32_t num_unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> choices_ ABSL_GUARDED_BY(mutex_);
   bool has_token_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

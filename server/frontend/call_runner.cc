@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
+#include "server/frontend/option_checks.h"
 
 namespace parrot {
 namespace {
@@ -223,6 +224,7 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
   };
   ASSIGN_OR_RETURN(PreparedPrompt prompt,
                    parts_.prompt_builder.Build(request, call.facts().tenant, keep_going));
+  RETURN_IF_ERROR(ForceChoices(request));
   const auto num_prompt_tokens = static_cast<int32_t>(prompt.token_ids.size());
   ASSIGN_OR_RETURN(const int32_t max_tokens,
                    parts_.validator.CheckLength(
@@ -234,18 +236,35 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
   const Call::EngineStart start{
       .stop = std::move(request.stop),
       .num_outputs = request.num_outputs,
+      .choices = request.choices,
       .wants_logprobs = request.sampling.num_logprobs >= 0,
       .pixel_bytes = static_cast<int64_t>(prompt.images.size()) * options_.bytes_per_image};
   if (!call.BeginEngine(prompt, parts_.tokenizer, start)) return Cancelled();
   call.stream().Accept({.request_id = call.facts().request_id,
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
-                       request.num_outputs);
+                       request.choices.empty() ? request.num_outputs : 1);
   absl::Status added =
       engine_.add(MakeRequest(call, std::move(request), max_tokens, std::move(prompt)));
   if (added.ok()) return added;
   NoticeDeadEngine();
   return PublicStatus(added, call.facts().request_id);
+}
+
+absl::Status CallRunner::ForceChoices(ValidRequest& request) const {
+  size_t longest = 0;
+  for (size_t i = 0; i < request.choices.size(); ++i) {
+    absl::StatusOr<std::vector<TokenId>> tokens = parts_.tokenizer.Encode(request.choices[i]);
+    if (!tokens.ok()) return WithField(tokens.status(), Indexed("choices", i));
+    tokens->push_back(options_.eos_token_id);
+    longest = std::max(longest, tokens->size());
+    request.forced_token_ids.push_back(*std::move(tokens));
+  }
+  if (request.choices.empty()) return absl::OkStatus();
+  request.num_outputs = static_cast<int32_t>(request.choices.size());
+  request.max_tokens = static_cast<int32_t>(longest);
+  request.sampling.num_logprobs = 0;
+  return absl::OkStatus();
 }
 
 std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
@@ -263,6 +282,7 @@ std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
   request->text_ids = std::move(prompt.text_ids);
   request->sampling = std::move(valid.sampling);
   request->num_sequences = valid.num_outputs;
+  request->forced_token_ids = std::move(valid.forced_token_ids);
   request->max_tokens = max_tokens;
   request->min_tokens = valid.min_tokens;
   request->ignore_eos = valid.ignore_eos;
@@ -296,7 +316,7 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
     call.stream().FinishOutput(output.event);
   };
   if (status.ok() && !output.is_last) {
-    if (!call.ended()) deliver();
+    if (!call.ended() && !output.is_hidden) deliver();
     return;
   }
   // The last answer is complete, or one has failed: then the others are worth nothing.

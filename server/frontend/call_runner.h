@@ -97,6 +97,8 @@ class CallRunner {
   std::string MintRequestId(RequestKey key) const;
   void Prepare(Call& call);
   absl::Status PrepareAndAdd(Call& call, ValidRequest request);
+  // Makes every choice an answer of its own, whose tokens are given.
+  absl::Status ForceChoices(ValidRequest& request) const;
   std::shared_ptr<const Request> MakeRequest(const Call& call,
                                              ValidRequest valid,
                                              int32_t max_tokens,

@@ -59,6 +59,7 @@ struct SamplingSpec {
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
   std::vector<std::pair<uint32_t, float>> logit_bias;
+  bool operator==(const SamplingSpec&) const = default;
 };
 
 struct StopSpec {
@@ -68,6 +69,7 @@ struct StopSpec {
   std::vector<std::string> stop;
   std::optional<bool> ignore_eos;
   std::optional<bool> include_stop;
+  bool operator==(const StopSpec&) const = default;
 };
 
 struct OutputSpec {

@@ -28,6 +28,8 @@ struct FrontendLimits {
   float max_abs_logit_bias = 100.0f;  // of one; enough to force or to ban a token
   int32_t max_logprobs = 20;
   int32_t max_n = 128;
+  int32_t max_choices = 32;
+  int32_t max_choice_bytes = 256;  // each
   int32_t max_request_id_bytes = 128;
   int32_t max_language_bytes = 16;
   absl::Duration default_timeout = absl::Seconds(60);

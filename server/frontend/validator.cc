@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -362,6 +363,34 @@ absl::Status Validator::CheckStop(const StopSpec& spec, ValidRequest& request) c
   return absl::OkStatus();
 }
 
+// Nothing is drawn, so an option of drawing or stopping would be ignored.
+absl::Status Validator::CheckChoices(const GenerateSpec& spec) const {
+  if (spec.choices.empty()) return absl::OkStatus();
+  const FrontendLimits& limits = options_.limits;
+  RETURN_IF_ERROR(
+      CheckRange("choices", static_cast<int64_t>(spec.choices.size()), 1, limits.max_choices));
+  std::set<std::string_view> seen;
+  for (size_t i = 0; i < spec.choices.size(); ++i) {
+    const std::string& choice = spec.choices[i];
+    const std::string field = Indexed("choices", i);
+    RETURN_IF_ERROR(
+        CheckRange(field, static_cast<int64_t>(choice.size()), 1, limits.max_choice_bytes));
+    RETURN_IF_ERROR(WithField(ValidateUtf8(choice), field));
+    if (!seen.insert(choice).second) {
+      return InvalidOption("DUPLICATE_CHOICE", field, "is given twice");
+    }
+  }
+  const std::pair<const char*, bool> others[] = {
+      {"sampling", !(spec.sampling == SamplingSpec{})},
+      {"stop", !(spec.stop == StopSpec{})},
+      {"output.logprobs", spec.output.logprobs.has_value()},
+      {"n", spec.n.value_or(1) != 1}};
+  for (const auto& [field, is_given] : others) {
+    if (is_given) return InvalidOption("CONFLICTING_OPTIONS", field, "not allowed beside choices");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
   const FrontendLimits& limits = options_.limits;
   RETURN_IF_ERROR(CheckRange("output.logprobs", spec.output.logprobs, 0, limits.max_logprobs));
@@ -372,7 +401,7 @@ absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
   RETURN_IF_ERROR(
       CheckRange("timeout_ms", spec.timeout_ms, 1, absl::ToInt64Milliseconds(limits.max_timeout)));
   if (spec.output.prompt_logprobs.has_value()) return UnsupportedOption("output.prompt_logprobs");
-  if (!spec.choices.empty()) return UnsupportedOption("choices");
+  RETURN_IF_ERROR(CheckChoices(spec));
   if (spec.json_schema.has_value()) return UnsupportedOption("json_schema");
   if (spec.language.has_value()) return CheckLanguage(*spec.language, limits);
   return absl::OkStatus();
@@ -398,6 +427,7 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
   request.priority = spec.priority.value_or(0);
   request.num_outputs = spec.n.value_or(1);
   request.sampling.num_logprobs = spec.output.logprobs.value_or(-1);
+  request.choices = std::move(spec.choices);
   request.language = spec.language.value_or("");
   request.messages = std::move(spec.messages);
   return request;
@@ -440,7 +470,6 @@ std::vector<std::string> Validator::UnsupportedOptions() {
   return {
       "messages.parts.image.digest_sha256",
       "output.prompt_logprobs",
-      "choices",
       "json_schema",
   };
 }

@@ -52,9 +52,11 @@ struct ValidRequest {
   std::vector<TokenId> stop_token_ids;  // the client's, sorted
   StopRules stop;
   int32_t num_outputs = 1;
-  int32_t priority = 0;                 // 0..9
-  bool pin_first_turn = false;          // the router's text ends before the first answer
-  int64_t text_bytes = 0;               // messages and prefix
+  std::vector<std::string> choices;                    // the answer is one of them; empty: free
+  std::vector<std::vector<TokenId>> forced_token_ids;  // of each choice, once it is tokenised
+  int32_t priority = 0;                                // 0..9
+  bool pin_first_turn = false;  // the router's text ends before the first answer
+  int64_t text_bytes = 0;       // messages and prefix
   int32_t num_images = 0;
   int64_t encoded_image_bytes = 0;  // decoded size of data URIs
 };
@@ -93,6 +95,7 @@ class Validator {
   absl::Status CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const;
   absl::Status CheckStop(const StopSpec& spec, ValidRequest& request) const;
   absl::Status CheckOtherOptions(const GenerateSpec& spec) const;
+  absl::Status CheckChoices(const GenerateSpec& spec) const;
 
   const ValidatorOptions options_;
 };

@@ -73,6 +73,8 @@ void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_logit_bias(limits.max_logit_bias);
   out.set_max_logprobs(limits.max_logprobs);
   out.set_max_n(limits.max_n);
+  out.set_max_choices(limits.max_choices);
+  out.set_max_choice_bytes(limits.max_choice_bytes);
 }
 
 }  // namespace
@@ -144,6 +146,12 @@ void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish) {
     finish.set_stop_token_id(event.stop_token);
   } else if (!event.stop_text.empty()) {
     finish.set_stop_text(event.stop_text);
+  }
+  for (const ChoiceProbability& choice : event.choices) {
+    v1::ChoiceProbability* entry = finish.add_choices();
+    entry->set_text(choice.text);
+    entry->set_probability(choice.probability);
+    entry->set_logprob(choice.logprob);
   }
   FillUsage(event.usage, *finish.mutable_usage());
   FillTimings(event.timings, *finish.mutable_timings());

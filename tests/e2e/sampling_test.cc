@@ -196,5 +196,34 @@ TEST(SamplingTest, AStopStringInOneAnswerFreesItsPlace) {
   server.ExpectIdle();
 }
 
+// The fake model holds every token for e^-1 probable: the shortest choice wins.
+TEST(SamplingTest, ChoicesComeWithTheirProbabilities) {
+  TestServer server;
+  for (const bool has_image : {false, true}) {
+    v1::GenerateRequest request = has_image ? ImageRequest("is it?") : TextRequest("is it?");
+    request.clear_stop();
+    request.add_choices("a very green parrot");
+    request.add_choices("a");
+    request.add_choices("a parrot");
+    const Answer answer = Generate(server.stub(), request);
+    ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+    EXPECT_EQ(answer.text, "a");
+    EXPECT_EQ(answer.finish->finish_reason(), v1::FINISH_REASON_STOP);
+    EXPECT_EQ(answer.finish->routing_size(), has_image ? 1 : 0);
+    ASSERT_EQ(answer.finish->choices_size(), 3);
+    double total = 0.0;
+    for (const v1::ChoiceProbability& choice : answer.finish->choices()) {
+      total += choice.probability();
+    }
+    EXPECT_NEAR(total, 1.0, 1e-5);
+    EXPECT_EQ(answer.finish->choices(1).logprob(), -2.0f);  // the token and the end of the turn
+    const v1::GenerateUnaryResponse whole = GenerateWhole(server.stub(), request);
+    ASSERT_EQ(whole.outputs_size(), 1);
+    EXPECT_EQ(whole.outputs(0).text(), "a");
+    EXPECT_EQ(whole.outputs(0).finish().choices_size(), 3);
+  }
+  server.ExpectIdle();
+}
+
 }  // namespace
 }  // namespace parrot

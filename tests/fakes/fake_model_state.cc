@@ -420,6 +420,9 @@ RowResult FakeModelState::Sample(const Slot& slot,
       result.token = (result.token + 1) % options_.vocab_size;
     }
   }
+  const std::vector<TokenId>& forced = slot.sampling.forced_token_ids;
+  const int32_t answer_idx = position + 1 - slot.num_prompt_tokens;
+  if (answer_idx < static_cast<int32_t>(forced.size())) result.token = forced[answer_idx];
   if (slot.sampling.num_logprobs >= 0) result.logprob = -1.0f;
   for (int32_t i = 0; i < slot.sampling.num_logprobs; ++i) {
     result.top.push_back({(result.token + i) % options_.vocab_size, -1.0f - static_cast<float>(i)});

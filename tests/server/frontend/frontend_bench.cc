@@ -247,12 +247,7 @@ void ScriptedEngine::Finish(RequestKey key,
                             FinishReason reason,
                             absl::Status status,
                             int32_t sequence_idx) {
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto it = std::find(live_.begin(), live_.end(), std::pair(key, sequence_idx));
-    if (it == live_.end()) return;  // said before
-    live_.erase(it);
-  }
+  if (!TakeLive(key, sequence_idx)) return;
   FinishEvent finish{
       .key = key, .sequence_idx = sequence_idx, .reason = reason, .status = std::move(status)};
   finish.times.queue = absl::Milliseconds(1);
@@ -260,6 +255,26 @@ void ScriptedEngine::Finish(RequestKey key,
   finish.times.decode = absl::Milliseconds(3);
   finish.times.stages[Stage::kClip] = absl::Milliseconds(4);
   Send(std::move(finish));
+}
+
+void ScriptedEngine::FinishChoice(RequestKey key,
+                                  int32_t sequence_idx,
+                                  TokenId stop_token,
+                                  float stop_logprob) {
+  if (!TakeLive(key, sequence_idx)) return;
+  Send(FinishEvent{.key = key,
+                   .sequence_idx = sequence_idx,
+                   .reason = FinishReason::kStop,
+                   .stop_token = stop_token,
+                   .stop_logprob = stop_logprob});
+}
+
+bool ScriptedEngine::TakeLive(RequestKey key, int32_t sequence_idx) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = std::find(live_.begin(), live_.end(), std::pair(key, sequence_idx));
+  if (it == live_.end()) return false;
+  live_.erase(it);
+  return true;
 }
 
 const NanoModel& NanoModel::Get() {

@@ -90,6 +90,8 @@ class ScriptedEngine {
               FinishReason reason,
               absl::Status status = absl::OkStatus(),
               int32_t sequence_idx = 0);
+  // At a stop token of this log-probability.
+  void FinishChoice(RequestKey key, int32_t sequence_idx, TokenId stop_token, float stop_logprob);
 
  private:
   void Send(EngineEvent event);
@@ -97,6 +99,8 @@ class ScriptedEngine {
   void Cancel(RequestKey key);
   void Note(const std::string& command);
   void CancelSequence(RequestKey key, int32_t sequence_idx);
+  // False if its end was said before.
+  bool TakeLive(RequestKey key, int32_t sequence_idx);
 
   EventSink& sink_;
   mutable absl::Mutex mutex_;

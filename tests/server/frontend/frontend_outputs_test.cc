@@ -1,4 +1,6 @@
 // Several answers to one request, answers that a stop string ends, and log-probabilities.
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -234,6 +236,74 @@ TEST(FrontendLogprobsTest, AreAbsentUnlessAskedFor) {
   ASSERT_TRUE(reader.WaitForEnd());
   EXPECT_EQ(reader.token_ids().size(), 1u);
   EXPECT_TRUE(reader.logprobs().empty());
+}
+
+// The engine is told what to say; what counts is how probable the model held it.
+TEST(FrontendChoicesTest, TheMostProbableOneIsTheAnswer) {
+  FrontendBench bench;
+  StreamReader reader;
+  GenerateSpec spec = TextRequest();
+  spec.choices = {"yes", "a green parrot", "no"};
+  const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+  const auto request = bench.engine().WaitForRequest();
+  ASSERT_NE(request, nullptr);
+  ASSERT_EQ(request->num_sequences, 3);
+  ASSERT_EQ(request->forced_token_ids.size(), 3u);
+  EXPECT_GE(request->sampling.num_logprobs, 0);
+  const TokenId eos = NanoOptions().model.eos_token_id;
+  const std::vector<std::string> texts = {"yes", "a green parrot", "no"};
+  size_t longest = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    std::vector<TokenId> tokens = Encode(texts[i]);
+    tokens.push_back(eos);
+    EXPECT_EQ(request->forced_token_ids[i], tokens);
+    longest = std::max(longest, tokens.size());
+  }
+  EXPECT_EQ(request->max_tokens, static_cast<int32_t>(longest));
+  // In the order 2, 0, 1, with logarithms -4, -3 and -2 in all.
+  const std::vector<std::pair<int32_t, float>> totals = {{2, -4.0f}, {0, -3.0f}, {1, -2.0f}};
+  for (const auto& [idx, total] : totals) {
+    const std::vector<TokenId> tokens = Encode(texts[idx]);
+    const float each = (total + 0.5f) / static_cast<float>(tokens.size());
+    for (const TokenId token : tokens) {
+      bench.engine().Token(
+          TokenEvent{.key = key, .sequence_idx = idx, .token = token, .logprob = each});
+    }
+    EXPECT_TRUE(reader.events().empty());  // nothing is said before all is known
+    bench.engine().FinishChoice(key, idx, eos, -0.5f);
+  }
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_TRUE(reader.status().ok()) << reader.status();
+  EXPECT_EQ(reader.text(), "a green parrot");
+  EXPECT_EQ(reader.token_ids(), Encode("a green parrot"));
+  ASSERT_EQ(reader.num_finished(), 1);
+  const OutputFinishedEvent finished = reader.finished();
+  EXPECT_EQ(finished.reason, FinishReason::kStop);
+  EXPECT_EQ(finished.usage.completion_tokens, static_cast<int32_t>(reader.token_ids().size()));
+  ASSERT_EQ(finished.choices.size(), 3u);
+  const double total = std::exp(-4.0) + std::exp(-3.0) + std::exp(-2.0);
+  const float logprobs[] = {-3.0f, -2.0f, -4.0f};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(finished.choices[i].text, texts[i]);
+    EXPECT_NEAR(finished.choices[i].logprob, logprobs[i], 1e-5);
+    EXPECT_NEAR(finished.choices[i].probability, std::exp(logprobs[i]) / total, 1e-5);
+  }
+  ExpectNothingLeft(bench);
+}
+
+TEST(FrontendChoicesTest, OneThatFailsLeavesABareStatus) {
+  FrontendBench bench;
+  StreamReader reader;
+  GenerateSpec spec = TextRequest();
+  spec.choices = {"yes", "no"};
+  const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+  bench.engine().FinishChoice(key, 0, 1, -0.5f);
+  bench.engine().Finish(key, FinishReason::kDeadline, {}, 1);
+  ASSERT_TRUE(reader.WaitForEnd());
+  EXPECT_EQ(reader.status().code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(reader.events().size(), 1u);
+  ExpectNothingLeft(bench);
 }
 
 }  // namespace

@@ -364,7 +364,7 @@ TEST(FrontendTest, RefusalsAreBareStatuses) {
   GenerateSpec past = TextRequest();
   past.deadline = absl::Now() - absl::Seconds(1);
   GenerateSpec unsupported = TextRequest();
-  unsupported.choices = {"x"};
+  unsupported.json_schema = "{}";
   GenerateSpec bad_id = TextRequest();
   bad_id.request_id = "";
   const struct {
@@ -400,7 +400,7 @@ TEST(FrontendTest, RefusalsAreBareStatuses) {
        "CONTEXT_LENGTH_EXCEEDED",
        "messages"},
       {"deadline past", past, Code::kDeadlineExceeded, "DEADLINE_EXCEEDED", ""},
-      {"unsupported", unsupported, Code::kUnimplemented, "UNSUPPORTED_OPTION", "choices"},
+      {"unsupported", unsupported, Code::kUnimplemented, "UNSUPPORTED_OPTION", "json_schema"},
       {"bad id", bad_id, Code::kInvalidArgument, "INVALID_REQUEST_ID", "request_id"},
   };
   for (const auto& test : cases) {

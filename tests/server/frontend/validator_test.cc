@@ -519,7 +519,49 @@ TEST(ValidatorTest, OtherOptions) {
       {"timeout over the longest", spec(&G::timeout_ms, int64_t{600001}), ia, "timeout_ms", range},
       {"timeout 0", spec(&G::timeout_ms, int64_t{0}), ia, "timeout_ms", range},
       {"timeout huge", spec(&G::timeout_ms, INT64_MAX), ia, "timeout_ms", range},
-      {"choices", spec(&G::choices, Strings{"yes", "no"}), no, "choices", unsupported},
+      {"choices", spec(&G::choices, Strings{"yes", "no"})},
+      {"one choice", spec(&G::choices, Strings{std::string(256, 'x')})},
+      {"a choice twice",
+       spec(&G::choices, Strings{"yes", "no", "yes"}),
+       ia,
+       "choices[2]",
+       "DUPLICATE_CHOICE"},
+      {"an empty choice", spec(&G::choices, Strings{"yes", ""}), ia, "choices[1]", range},
+      {"a long choice", spec(&G::choices, Strings{std::string(257, 'x')}), ia, "choices[0]", range},
+      {"33 choices", spec(&G::choices, Strings(33, "x")), ia, "choices", range},
+      {"a choice not UTF-8", spec(&G::choices, Strings{"a\xFF"}), ia, "choices[0]", "INVALID_UTF8"},
+      {"choices and a temperature",
+       [](auto& s) {
+         s.choices = {"a"};
+         s.sampling.temperature = 0.0f;
+       },
+       ia,
+       "sampling",
+       "CONFLICTING_OPTIONS"},
+      {"choices and max_tokens",
+       [](auto& s) {
+         s.choices = {"a"};
+         s.stop.max_tokens = 5;
+       },
+       ia,
+       "stop",
+       "CONFLICTING_OPTIONS"},
+      {"choices and logprobs",
+       [](auto& s) {
+         s.choices = {"a"};
+         s.output.logprobs = 0;
+       },
+       ia,
+       "output.logprobs",
+       "CONFLICTING_OPTIONS"},
+      {"choices and n",
+       [](auto& s) {
+         s.choices = {"a"};
+         s.n = 2;
+       },
+       ia,
+       "n",
+       "CONFLICTING_OPTIONS"},
       {"schema", spec(&G::json_schema, "{}"), no, "json_schema", unsupported},
   };
   Check(cases);
