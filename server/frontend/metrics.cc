@@ -111,6 +111,7 @@ struct Metrics::Series {
   Histogram& NewHistogram(const char* name, const char* help, const Buckets& buckets) {
     return BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
   }
+  void AddImages(int32_t num_experts);
   void AddInfo(const MetricsOptions& options);
   void AddLimits(const FrontendLimits& limits);
   // Brings the counters that the engine keeps up to `load`.
@@ -218,6 +219,26 @@ Metrics::Series::Series(const MetricsOptions& options) {
     finished[reason] = &finished_family.Add({{"reason", FinishReasonName(reason)}});
   }
   routed = &finished_family.Add({{"reason", "routed"}});
+  AddImages(options.num_experts);
+  request_prompt_tokens = &NewHistogram("parrot_request_prompt_tokens",
+                                        "Prompt tokens of a request.",
+                                        TokenBuckets(options.limits.max_model_len));
+  request_generation_tokens = &NewHistogram("parrot_request_generation_tokens",
+                                            "Tokens generated for one output.",
+                                            TokenBuckets(options.limits.max_model_len));
+  Family<Histogram>& stage_family =
+      BuildHistogram()
+          .Name("parrot_stage_seconds")
+          .Help("Time of a request in one stage. A step shared with others counts in full.")
+          .Register(registry);
+  for (const char* stage : kStages) {
+    stages[stage] = &stage_family.Add({{"stage", stage}}, StageBuckets());
+  }
+  AddInfo(options);
+  AddLimits(options.limits);
+}
+
+void Metrics::Series::AddImages(int32_t num_experts) {
   Family<Counter>& answered_family =
       BuildCounter()
           .Name("parrot_images_answered_total")
@@ -236,27 +257,11 @@ Metrics::Series::Series(const MetricsOptions& options) {
           .Register(registry);
   for (const std::string_view language : kLanguages) {
     std::vector<Counter*>& row = expert_weights.emplace_back();
-    for (int32_t expert = 0; expert < options.num_experts; ++expert) {
+    for (int32_t expert = 0; expert < num_experts; ++expert) {
       row.push_back(&experts_family.Add(
           {{"expert", std::to_string(expert)}, {"language", std::string(language)}}));
     }
   }
-  request_prompt_tokens = &NewHistogram("parrot_request_prompt_tokens",
-                                        "Prompt tokens of a request.",
-                                        TokenBuckets(options.limits.max_model_len));
-  request_generation_tokens = &NewHistogram("parrot_request_generation_tokens",
-                                            "Tokens generated for one output.",
-                                            TokenBuckets(options.limits.max_model_len));
-  Family<Histogram>& stage_family =
-      BuildHistogram()
-          .Name("parrot_stage_seconds")
-          .Help("Time of a request in one stage. A step shared with others counts in full.")
-          .Register(registry);
-  for (const char* stage : kStages) {
-    stages[stage] = &stage_family.Add({{"stage", stage}}, StageBuckets());
-  }
-  AddInfo(options);
-  AddLimits(options.limits);
 }
 
 void Metrics::Series::AddInfo(const MetricsOptions& options) {

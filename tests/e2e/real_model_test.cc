@@ -205,6 +205,48 @@ TEST_P(RealModelTest, GoldenPromptsContinueAsTheReferenceDoesAloneAndWith32Clien
   }
 }
 
+// A second question in each dialogue about a picture, three ways.
+TEST_P(RealModelTest, PinnedDialoguesReuseTheirPictureAndAnswerAsTheyWouldCold) {
+  int num_dialogues = 0;
+  for (const Case& golden : CasesOf(GetParam())) {
+    if (golden.kind != "single_image") continue;
+    SCOPED_TRACE(golden.id);
+    ++num_dialogues;
+    server_->frontend()->FlushCache();
+    v1::GenerateRequest request = golden.request;
+    request.set_routing(v1::ROUTING_MODE_PIN_FIRST_TURN);
+    request.mutable_stop()->set_max_tokens(8);
+    const Answer first = Ask(request);
+    ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+    v1::Message* answer = request.add_messages();
+    answer->set_role(v1::ROLE_ASSISTANT);
+    answer->add_parts()->set_text("\nA parrot.");
+    v1::Message* question = request.add_messages();
+    question->set_role(v1::ROLE_USER);
+    question->add_parts()->set_text("Where does it live?");
+    const Answer warm = Ask(request);
+    server_->frontend()->FlushCache();
+    const Answer cold = Ask(request);
+    request.set_routing(v1::ROUTING_MODE_EXACT);
+    const Answer exact = Ask(request);
+    for (const Answer* each : {&warm, &cold, &exact}) ASSERT_TRUE(each->status.ok());
+
+    const v1::ImageRouting& pinned = warm.finish->routing(0);
+    EXPECT_EQ(pinned.mode(), v1::ROUTING_MODE_PIN_FIRST_TURN);
+    EXPECT_EQ(pinned.cache_level(), v1::CACHE_LEVEL_KV);
+    EXPECT_THAT(pinned.expert_weights(),
+                testing::ElementsAreArray(first.finish->routing(0).expert_weights()));
+    EXPECT_THAT(exact.finish->routing(0).expert_weights(),
+                testing::Not(testing::ElementsAreArray(pinned.expert_weights())));
+    // The picture's tokens, and those of the first turn but for a part of a block.
+    EXPECT_GT(warm.finish->usage().cached_tokens(), warm.finish->usage().image_tokens());
+    EXPECT_LT(exact.finish->usage().cached_tokens(), exact.finish->usage().image_tokens());
+    EXPECT_EQ(cold.finish->usage().cached_tokens(), 0);
+    EXPECT_EQ(warm.token_ids, cold.token_ids);
+  }
+  EXPECT_GE(num_dialogues, 6);
+}
+
 // Where the reference has a defect or parses user text, the server does what its API says.
 TEST_P(RealModelTest, PromptsOnWhichWeMeanToDifferGetOurDocumentedAnswer) {
   std::map<std::string, int> num_seen;

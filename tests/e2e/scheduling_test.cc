@@ -126,6 +126,35 @@ TEST(RoutingModeTest, APinnedDialogueReusesItsImageAndAnExactOneNever) {
   }
 }
 
+TEST(CacheOptionsTest, EachCacheCanBeTurnedOff) {
+  struct Case {
+    bool prefixes = true;
+    std::string images = "features";
+    int64_t image_memory = int64_t{256} << 20;
+    v1::CacheLevel level = v1::CACHE_LEVEL_NONE;
+  };
+  for (const Case& test : {Case{.level = v1::CACHE_LEVEL_KV},
+                           Case{.prefixes = false, .level = v1::CACHE_LEVEL_FEATURES},
+                           Case{.prefixes = false, .images = "off"},
+                           Case{.prefixes = false, .image_memory = 0}}) {
+    TestServerConfig config;
+    config.executor.model.capacity.image_bytes = 1 << 20;
+    config.options.enable_prefix_caching = test.prefixes;
+    config.options.vision_cache_level = test.images;
+    config.options.vision_cache_memory_bytes = test.image_memory;
+    TestServer server(config);
+    const v1::GenerateRequest request = ImageRequest("what is it?", 4);
+    const Answer first = Generate(server.stub(), request);
+    server.ExpectIdle();
+    const Answer second = Generate(server.stub(), request);
+    ASSERT_TRUE(second.status.ok()) << second.status.error_message();
+    EXPECT_EQ(second.finish->routing(0).cache_level(), test.level);
+    EXPECT_EQ(second.finish->usage().cached_tokens() > 0, test.prefixes);
+    EXPECT_EQ(second.token_ids, first.token_ids);
+    server.ExpectIdle();
+  }
+}
+
 // Up to the question: the block that the image ends in belongs to it.
 TEST(RoutingModeTest, GivenWeightsComeBackMarkedAndTheirImageIsReusedWithAnyQuestion) {
   TestServer server;
