@@ -95,6 +95,8 @@ TEST(MetricsTest, AFreshServerHasCountedNothing) {
   for (const std::string& line : lines) {
     const std::string name = line.substr(0, line.find_first_of(" {"));
     if (!name.ends_with("_total") && !name.ends_with("_count")) continue;
+    // The step that frees the warm-up's slot may come after it.
+    if (name == "parrot_engine_steps_total") continue;
     ++num_counters;
     EXPECT_TRUE(line.ends_with(" 0")) << line;
   }

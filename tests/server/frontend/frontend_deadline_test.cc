@@ -90,6 +90,27 @@ TEST(FrontendDeadlineTest, AWholeAnswerIsWhatWasThereInTime) {
   EXPECT_EQ(metrics.find("parrot_rejected_total{"), std::string::npos);
 }
 
+TEST(FrontendDeadlineTest, OneAnswerWithTextIsEnoughOfSeveral) {
+  for (const bool with_text : {false, true}) {
+    FrontendBench bench;
+    StreamReader reader;
+    GenerateSpec spec = TextRequest();
+    spec.n = 2;
+    const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+    ASSERT_NE(bench.engine().WaitForRequest(), nullptr);
+    if (with_text) bench.engine().Token(key, FirstTokenOf("a"), 1);
+    for (const int32_t i : {0, 1}) bench.engine().Finish(key, FinishReason::kDeadline, {}, i);
+    ASSERT_TRUE(reader.WaitForEnd());
+    EXPECT_EQ(reader.status().code(), with_text ? Code::kOk : Code::kDeadlineExceeded);
+    EXPECT_EQ(reader.num_finished(), with_text ? 2 : 0);
+    if (!with_text) continue;
+    for (const int32_t i : {0, 1}) {
+      EXPECT_EQ(reader.finished(i).reason, FinishReason::kDeadline);
+      EXPECT_EQ(reader.finished(i).usage.completion_tokens, i);
+    }
+  }
+}
+
 // The engine says nothing any more: the front end's timer ends the streams in its place.
 TEST(FrontendDeadlineTest, TextThatWasSentIsAnAnswerEvenIfTheEngineHangs) {
   FakeClock clock;

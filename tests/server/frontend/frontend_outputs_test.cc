@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error_status.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/server/frontend/frontend_bench.h"
 
@@ -166,7 +167,9 @@ TEST(FrontendOutputsTest, OneThatFailsEndsTheCallAndCancelsTheOthers) {
   EXPECT_EQ(reader.finished(1).reason, FinishReason::kError);
   EXPECT_EQ(reader.finished(1).usage.completion_tokens, 2);
   EXPECT_EQ(reader.finished(2).usage.completion_tokens, 0);
-  EXPECT_EQ(bench.engine().cancels(), (std::vector<RequestKey>{key}));
+  // Twice if the thread that added it was still about to look whether it has ended.
+  EXPECT_FALSE(bench.engine().cancels().empty());
+  EXPECT_THAT(bench.engine().cancels(), ::testing::Each(key));
   ExpectNothingLeft(bench);
 }
 
