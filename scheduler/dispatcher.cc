@@ -58,7 +58,10 @@ absl::Status Dispatcher::Add(const std::shared_ptr<const Request>& request) {
     if (status.ok()) return status;
     if (first_refusal.ok()) first_refusal = status;
     // Full or dead engines have neighbours; a request that breaks a limit breaks it everywhere.
-    if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) break;
+    if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status) &&
+        !absl::IsDeadlineExceeded(status)) {
+      break;
+    }
   }
   return first_refusal;
 }

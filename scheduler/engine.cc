@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
@@ -42,6 +43,13 @@ int32_t NumTokens(const StepInput& input) {
   int32_t count = 0;
   for (const Span& span : input.spans) count += span.num_tokens;
   return count;
+}
+
+// Steps until one of the sequences that run and those that wait have made room for another.
+int32_t NumStepsUntilSlot(const EngineLoad& load, int32_t max_num_seqs) {
+  const int32_t num_ahead = load.num_running + load.num_waiting - max_num_seqs + 1;
+  if (num_ahead <= 0) return 0;
+  return static_cast<int32_t>(num_ahead * load.mean_completion_tokens / max_num_seqs);
 }
 
 absl::Status DeadStatus() {
@@ -87,8 +95,8 @@ class Engine::Impl {
         sink_(*sink),
         clock_(*clock),
         limits_(LimitsOf(options, executor->capacity())),
-        inbox_(options.max_queue_size,
-               std::min(options.max_num_seqs, executor->capacity().max_slots)),
+        max_num_seqs_(std::min(options.max_num_seqs, executor->capacity().max_slots)),
+        inbox_(options.max_queue_size, max_num_seqs_),
         scheduler_(SchedulerOptionsOf(options), executor->capacity()) {
     load_.num_blocks_total = executor->capacity().num_blocks;
     inbox_.Publish(load_, {});
@@ -102,6 +110,7 @@ class Engine::Impl {
   // Thread-safe.
   absl::Status Add(std::shared_ptr<const Request> request) {
     RETURN_IF_ERROR(CheckRequest(*request, limits_));
+    RETURN_IF_ERROR(CheckDeadline(*request));
     return inbox_.AddRequest(std::move(request));
   }
   EngineInbox& inbox() { return inbox_; }  // thread-safe
@@ -132,10 +141,13 @@ class Engine::Impl {
   }
 
  private:
+  // Thread-safe. DEADLINE_EXCEEDED for what cannot answer in time.
+  absl::Status CheckDeadline(const Request& request) const;
   void ThreadMain();
   // Takes the inbox, handles it, submits what there is room for, publishes and delivers.
   bool Turn();
   void TakeResult(StepResult result, absl::Time now);
+  void Learn(const StepInput& input, const StepOutput& output, absl::Duration elapsed);
   void CountFailure(const StepInput& input, const StepOutput& output);
   bool SubmitSteps(absl::Time now);
   void Publish();
@@ -145,6 +157,7 @@ class Engine::Impl {
   EventSink& sink_;
   Clock& clock_;
   const RequestLimits limits_;
+  const int32_t max_num_seqs_;
   EngineInbox inbox_;
 
   Scheduler scheduler_;
@@ -176,6 +189,36 @@ void Engine::Impl::ThreadMain() {
   inbox_.MarkStopped();
 }
 
+absl::Status Engine::Impl::CheckDeadline(const Request& request) const {
+  if (request.deadline == absl::InfiniteFuture()) return absl::OkStatus();
+  const EngineLoad load = inbox_.load();
+  if (!load.predictor.is_ready()) return absl::OkStatus();
+  StepTimePredictor::Queue queue = {
+      .num_tokens = request.num_prompt_tokens(),
+      .num_images = static_cast<int64_t>(request.images.size()),
+      .num_decoding = load.num_running,
+      .max_step_tokens =
+          std::min(options_.max_num_batched_tokens, executor_.capacity().max_step_tokens),
+      .max_step_images =
+          std::min(options_.max_images_per_step, executor_.capacity().max_step_images)};
+  if (request.priority == 0) {
+    queue.num_tokens += load.num_waiting_tokens;
+    queue.num_steps_until_slot = NumStepsUntilSlot(load, max_num_seqs_);
+  }
+  // What caches save is not known yet; so only what is late without any image is refused for sure.
+  if (options_.vision_cache_memory_bytes > 0 || options_.enable_prefix_caching)
+    queue.num_images = 0;
+  const absl::Duration left = request.deadline - clock_.Now();
+  const absl::Duration predicted = load.predictor.FirstToken(queue);
+  if (predicted <= left) return absl::OkStatus();
+  return ErrorStatus(
+      absl::StatusCode::kDeadlineExceeded,
+      "the first token would come after the deadline",
+      {.reason = "DEADLINE_UNREACHABLE",
+       .value = absl::StrCat(absl::ToInt64Milliseconds(predicted), " ms"),
+       .limit = absl::StrCat(std::max<int64_t>(absl::ToInt64Milliseconds(left), 0), " ms")});
+}
+
 bool Engine::Impl::Turn() {
   PARROT_CHECK(thread_checker_.CalledOnValidThread());
   batch_.Clear();
@@ -203,6 +246,7 @@ bool Engine::Impl::Turn() {
 
 void Engine::Impl::TakeResult(StepResult result, absl::Time now) {
   --num_in_flight_;
+  Learn(*result.input, *result.output, now - load_.oldest_step_start);
   scheduler_.Update(*result.input, result.output.get(), now, &events_);
   ++load_.num_steps;
   load_.last_step_tokens = NumTokens(*result.input);
@@ -212,6 +256,15 @@ void Engine::Impl::TakeResult(StepResult result, absl::Time now) {
   // At once: the step holds the pixels of the images it encoded.
   result.input->Clear();
   free_buffers_.push_back(std::move(result));
+}
+
+void Engine::Impl::Learn(const StepInput& input, const StepOutput& output, absl::Duration elapsed) {
+  // Steps that only wait for jobs, or whose jobs end later, say nothing of the cost.
+  const bool is_measured = output.status.ok() && !input.spans.empty() &&
+                           output.encodes_done.size() == input.encode_jobs.size();
+  if (!is_measured) return;
+  load_.predictor.Observe(
+      NumTokens(input), static_cast<int32_t>(input.encode_jobs.size()), elapsed);
 }
 
 void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output) {
@@ -233,6 +286,11 @@ void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output
 
 bool Engine::Impl::SubmitSteps(absl::Time now) {
   bool submitted = false;
+  if (options_.max_step_time > absl::ZeroDuration() && load_.predictor.is_ready()) {
+    // At least one: whoever decodes goes on.
+    scheduler_.set_max_step_tokens(
+        std::max(1, load_.predictor.MaxTokens(options_.max_step_time, /*num_images=*/0)));
+  }
   while (num_in_flight_ < executor_.capacity().max_steps_in_flight) {
     if (!scheduler_.Schedule(now, free_buffers_.back().input.get(), &events_)) break;
     StepResult buffers = std::move(free_buffers_.back());
@@ -256,6 +314,7 @@ void Engine::Impl::Publish() {
   const SchedulerTotals& totals = scheduler_.totals();
   load_.num_preemptions = totals.num_preemptions;
   load_.num_retries = totals.num_retries;
+  load_.mean_completion_tokens = totals.mean_completion_tokens;
   load_.num_prompt_tokens = totals.num_prompt_tokens;
   load_.num_generated_tokens = totals.num_generated_tokens;
   load_.num_prefix_query_tokens = totals.num_prefix_query_tokens;

@@ -23,6 +23,7 @@
 #include "model/api/model_executor.h"
 #include "scheduler/event.h"
 #include "scheduler/request.h"
+#include "scheduler/step_time_predictor.h"
 
 namespace parrot {
 
@@ -41,6 +42,9 @@ struct EngineOptions {
   // Features of images that nobody uses are kept while all of them take no more; 0: none.
   int64_t vision_cache_memory_bytes = 0;
   absl::Duration priority_aging_interval = absl::Seconds(10);
+  // While somebody decodes, prompt chunks shrink so that a step is not expected to take longer; 0:
+  // no limit. A vision tower is not cut.
+  absl::Duration max_step_time;
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
   // The executor counts as dead after so many failed steps without a good one between them; a step
   // in which everything failed with kDeviceErrorReason is one. One UNAVAILABLE is enough.
@@ -66,6 +70,8 @@ struct EngineLoad {
   int64_t num_vision_hits = 0;          // of these, from features that were there
   int32_t num_vision_entries = 0;       // images whose features the worker holds
   bool paused = false;
+  double mean_completion_tokens = 0.0;  // of recently finished sequences; 0 before the first
+  StepTimePredictor predictor;
   int64_t num_prompt_tokens = 0;     // computed since the start
   int64_t num_generated_tokens = 0;  // since the start
   int32_t last_step_tokens = 0;
@@ -93,7 +99,9 @@ class Engine {
   void Stop();
 
   // Thread-safe; never blocks. INVALID_ARGUMENT for what cannot fit even an empty cache,
-  // RESOURCE_EXHAUSTED with retry_after when the queue is full, UNAVAILABLE once draining, stopped
+  // DEADLINE_EXCEEDED when the first token is predicted to come too late (a request of priority 0
+  // behind the whole queue, others at its head), RESOURCE_EXHAUSTED with retry_after when the queue
+  // is full, UNAVAILABLE once draining, stopped
   // or dead. When OK, the sink gets exactly one FinishEvent per sequence.
   [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
   // Thread-safe; never blocks. Unknown or finished keys are ignored. The sink still gets the

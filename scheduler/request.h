@@ -53,7 +53,8 @@ struct Request {
   // ordinary tokens.
   std::vector<TokenId> stop_token_ids;
 
-  // Empty, or what each of the num_sequences answers begins with (SamplingParams::forced_token_ids).
+  // Empty, or what each of the num_sequences answers begins with
+  // (SamplingParams::forced_token_ids).
   std::vector<std::vector<TokenId>> forced_token_ids;
 
   absl::Time arrival;

@@ -190,6 +190,11 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
   event.times = sequence->Times(turn.now);
   turn.events->emplace_back(std::move(event));
 
+  if (finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength) {
+    constexpr double kNewShare = 0.1;
+    double& mean = totals_.mean_completion_tokens;
+    mean += (mean == 0.0 ? 1.0 : kNewShare) * (sequence->num_generated_tokens() - mean);
+  }
   expiries_.erase({ExpiryOf(*sequence), sequence->sequence_key()});
   live_.erase(sequence->sequence_key());
   shares_.Leave(sequence->request().tenant);
@@ -311,11 +316,11 @@ bool Scheduler::Schedule(absl::Time now, StepInput* input, std::vector<EngineEve
   Admit({now, events});
   blocks_are_short_ = false;
   if (Sequence* suspect = FirstSuspect(); suspect != nullptr) {
-    if (num_steps_in_flight() > 0) return false;
     builder_.AddVisionJobs(suspect, feature_level_);
     AddSpan(suspect);
   } else {
     AddDecodes();
+    if (!input->spans.empty()) builder_.LimitTokens(max_step_tokens_);
     for (const auto& sequence : running_) {
       if (IsSchedulable(*sequence)) builder_.AddVisionJobs(sequence.get(), feature_level_);
     }
@@ -686,9 +691,8 @@ void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
   const bool is_stop =
       std::binary_search(request.stop_token_ids.begin(), request.stop_token_ids.end(), row->token);
   if (is_stop && sequence->num_generated_tokens() >= request.min_tokens) {
-    const Finish finish{.reason = FinishReason::kStop,
-                        .stop_token = row->token,
-                        .stop_logprob = row->logprob};
+    const Finish finish{
+        .reason = FinishReason::kStop, .stop_token = row->token, .stop_logprob = row->logprob};
     FinishSequence(sequence, finish, turn);
     return;
   }

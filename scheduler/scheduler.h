@@ -32,6 +32,7 @@
 #define PARROT_SCHEDULER_SCHEDULER_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -76,6 +77,8 @@ struct SchedulerTotals {
   int64_t num_prefix_hit_tokens = 0;
   int64_t num_vision_queries = 0;  // RouteJobs that read features
   int64_t num_vision_hits = 0;     // of these, of features that were there
+  double mean_completion_tokens =
+      0.0;  // of sequences that came to their end; recent ones count more
 };
 
 class Scheduler {
@@ -109,6 +112,9 @@ class Scheduler {
               absl::Time now,
               std::vector<EngineEvent>* events);
 
+  // While somebody decodes, a step has no more positions than this (one for each that decodes
+  // always fits the budget of options).
+  void set_max_step_tokens(int32_t max_step_tokens) { max_step_tokens_ = max_step_tokens; }
   // Forgets every prefix and every image that no live sequence uses.
   void FlushCache();
 
@@ -213,6 +219,7 @@ class Scheduler {
   absl::flat_hash_map<SequenceKey, Sequence*> live_;       // waiting and running
   std::set<std::pair<absl::Time, SequenceKey>> expiries_;  // of live_, finite ones
   int32_t num_leaving_ = 0;                                // of running_
+  int32_t max_step_tokens_ = std::numeric_limits<int32_t>::max();
   bool blocks_are_short_ = false;  // somebody wanted more in the last Schedule
 
   std::vector<SlotId> free_slots_;

@@ -72,6 +72,11 @@ void StepBuilder::AddRouteJob(Sequence* sequence, int32_t image_idx) {
   visual.route_step = input_->step_id;
 }
 
+void StepBuilder::LimitTokens(int32_t max_tokens) {
+  const int32_t num_taken = budget_.max_tokens - num_tokens_left_;
+  num_tokens_left_ = std::clamp(max_tokens - num_taken, 0, num_tokens_left_);
+}
+
 int32_t StepBuilder::SpanEnd(const Sequence& sequence) const {
   const int32_t begin = sequence.next_position();
   int64_t end = sequence.num_tokens();

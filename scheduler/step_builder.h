@@ -41,6 +41,9 @@ class StepBuilder {
   // of the first would take a second request down.
   void AddVisionJobs(Sequence* sequence, CacheLevel level);
 
+  // From now on the step takes up to `max_tokens` positions in all, if its budget has as many.
+  void LimitTokens(int32_t max_tokens);
+
   // How far the sequence could come in this step: up to the first position whose visual tokens are
   // missing, to the end, to the tokens budget. next_position() when it cannot move.
   int32_t SpanEnd(const Sequence& sequence) const;

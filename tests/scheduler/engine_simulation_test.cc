@@ -81,6 +81,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
                                "queued behind others",
                                "ran again",
                                "refused CONTEXT_LENGTH_EXCEEDED",
+                               "refused DEADLINE_UNREACHABLE",
                                "refused DRAINING",
                                "refused EMPTY_PROMPT",
                                "refused KV_CACHE_TOO_SMALL",
