@@ -204,7 +204,11 @@ TEST_F(CliTest, SamplingFlagsReachTheRequest) {
                                   "--n",
                                   "3",
                                   "--logprobs",
-                                  "5"});
+                                  "5",
+                                  "--choice",
+                                  "yes",
+                                  "--choice",
+                                  "no"});
   ASSERT_EQ(result.exit_code, 0) << result.error;
   const v1::GenerateRequest request = server_.seen()[0].request;
   EXPECT_FLOAT_EQ(request.sampling().min_p(), 0.1f);
@@ -220,6 +224,7 @@ TEST_F(CliTest, SamplingFlagsReachTheRequest) {
   EXPECT_TRUE(request.stop().include_stop());
   EXPECT_EQ(request.n(), 3);
   EXPECT_EQ(request.output().logprobs(), 5);
+  EXPECT_THAT(request.choices(), ElementsAre("yes", "no"));
 }
 
 // Two answers, the second with log-probabilities and ended by a stop string.
@@ -239,6 +244,10 @@ TEST_F(CliTest, SeveralAnswersAreShownOneAfterTheOther) {
   finish.mutable_finish()->set_output_index(1);
   finish.mutable_finish()->set_finish_reason(v1::FINISH_REASON_STOP);
   finish.mutable_finish()->set_stop_text("END");
+  v1::ChoiceProbability* choice = finish.mutable_finish()->add_choices();
+  choice->set_text("A parrot.");
+  choice->set_probability(0.75f);
+  choice->set_logprob(-0.3f);
   script.events.insert(script.events.begin() + 1, delta);
   script.events.push_back(finish);
   server_.SetScripts({script});
@@ -257,6 +266,9 @@ TEST_F(CliTest, SeveralAnswersAreShownOneAfterTheOther) {
   EXPECT_EQ(other["token_ids"], (json::array_t{7}));
   EXPECT_EQ(other["finish_reason"], "stop");
   EXPECT_EQ(other["stop_text"], "END");
+  ASSERT_EQ(other["choices"].size(), 1u);
+  EXPECT_EQ(other["choices"][0],
+            (json{{"text", "A parrot."}, {"probability", 0.75}, {"logprob", -0.3}}));
   EXPECT_EQ(other["logprobs"][0]["token_id"], 7);
   EXPECT_EQ(other["logprobs"][0]["logprob"], -0.1);
   EXPECT_EQ(other["logprobs"][0]["bytes"], (json::array_t{0xE9, 0xB8}));

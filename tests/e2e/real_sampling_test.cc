@@ -261,5 +261,48 @@ TEST_F(RealSamplingTest, PenaltiesSpreadAnAnswerOverWhatItMayHold) {
   EXPECT_LT(std::set<int32_t>(repeated.begin(), repeated.end()).size(), ids.size() / 2);
 }
 
+// A choice of one token: its probability, times that of the end of the turn behind it. Both are
+// measured by themselves: by a bias that forces the token, and by a prefix that holds it.
+TEST_F(RealSamplingTest, ChoicesHaveTheProbabilitiesThatTheirTokensHave) {
+  const std::vector<std::string> texts = {"a", "b", "q", "Z"};
+  v1::GenerateRequest request = TextRequest("hello");
+  request.clear_stop();
+  for (const std::string& text : texts) request.add_choices(text);
+  const v1::Output output = Ask(request);
+  ASSERT_EQ(output.finish().choices_size(), 4);
+  const int32_t end_of_turn = output.finish().stop_token_id();
+  const auto logprob_of = [](v1::GenerateRequest asked, int32_t token) {
+    (*asked.mutable_sampling()->mutable_logit_bias())[token] = 100.0f;
+    asked.mutable_stop()->set_ignore_eos(true);
+    asked.mutable_stop()->set_max_tokens(1);
+    asked.mutable_output()->set_logprobs(0);
+    const v1::Output forced = Ask(asked);
+    EXPECT_EQ(forced.token_ids(0), token);
+    return forced.logprobs(0).chosen().logprob();
+  };
+  double total = 0.0;
+  int best = 0;
+  for (int i = 0; i < 4; ++i) {
+    const v1::ChoiceProbability& choice = output.finish().choices(i);
+    EXPECT_EQ(choice.text(), texts[i]);
+    v1::GenerateRequest alone = TextRequest("hello");
+    alone.clear_stop();
+    alone.add_choices(texts[i]);
+    const v1::Output lone = Ask(alone);
+    ASSERT_EQ(lone.token_ids_size(), 1);
+    EXPECT_FLOAT_EQ(lone.finish().choices(0).probability(), 1.0f);
+    v1::GenerateRequest prefixed = TextRequest("hello");
+    prefixed.set_generation_prefix(texts[i]);
+    const float expected =
+        logprob_of(TextRequest("hello"), lone.token_ids(0)) + logprob_of(prefixed, end_of_turn);
+    EXPECT_NEAR(choice.logprob(), expected, 1e-3);
+    EXPECT_NEAR(lone.finish().choices(0).logprob(), expected, 1e-3);
+    total += choice.probability();
+    if (choice.probability() > output.finish().choices(best).probability()) best = i;
+  }
+  EXPECT_NEAR(total, 1.0, 1e-5);
+  EXPECT_EQ(output.text(), texts[best]);
+}
+
 }  // namespace
 }  // namespace parrot

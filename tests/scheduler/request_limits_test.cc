@@ -78,6 +78,15 @@ TEST(RequestLimitsTest, RefusesWithReasonValueAndLimit) {
        "40"},
       {"blocks", [](Request& r) { r.max_tokens = 27; }, invalid, "KV_CACHE_TOO_SMALL", "9", "8"},
       {"n of zero", [](Request& r) { r.num_sequences = 0; }, internal, "MALFORMED_REQUEST", "", ""},
+      {"forced tokens of one answer of two",
+       [](Request& r) {
+         r.num_sequences = 2;
+         r.forced_token_ids = {{1}};
+       },
+       internal,
+       "MALFORMED_REQUEST",
+       "",
+       ""},
       {"route of two answers",
        [](Request& r) {
          r.kind = RequestKind::kRoute;

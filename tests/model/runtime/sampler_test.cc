@@ -2,6 +2,7 @@
 #include "model/runtime/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -99,6 +100,25 @@ TEST_F(SamplerTest, WhatEndsTheAnswerCannotBeDrawnBeforeMinTokens) {
   }
   EXPECT_EQ(DrawMany(logits, greedy, 5), (std::set<TokenId>{3}));
   EXPECT_TRUE(DrawMany(logits, warm, 5).contains(1));
+}
+
+TEST_F(SamplerTest, ForcedTokensComeFirstWithTheirOwnLogProbabilities) {
+  const std::vector<float> logits = {0.0f, 1.0f, 2.0f, 3.0f};
+  const SamplingParams sampling{.temperature = 1.0f, .forced_token_ids = {0, 1}, .num_logprobs = 0};
+  const double total = 1.0 + std::exp(1.0) + std::exp(2.0) + std::exp(3.0);
+  const Sampler sampler(backend_, vocab_size_);
+  const at::Tensor rows = at::tensor(logits).view({1, -1});
+  for (const int32_t answer_idx : {0, 1}) {
+    const SamplerRequest request{.next_position = 2 + answer_idx,
+                                 .sampling = &sampling,
+                                 .tokens = tokens_,
+                                 .num_prompt_tokens = num_prompt_tokens_};
+    const RowResult result = sampler.Sample(rows, {&request, 1}, *workspace_).front();
+    EXPECT_EQ(result.token, answer_idx);
+    EXPECT_EQ(result.use, LogitsUse::kSample);
+    EXPECT_NEAR(result.logprob, answer_idx - std::log(total), 1e-6);
+  }
+  EXPECT_TRUE(DrawMany(logits, sampling, 4).contains(3));  // free again
 }
 
 TEST_F(SamplerTest, AnswerIDrawsLikeARequestWithTheSeedPlusI) {
