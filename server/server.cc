@@ -178,6 +178,7 @@ EngineOptions Server::MakeEngineOptions() const {
   const bool keeps_images = options_.vision_cache_level != "off";
   engine.vision_cache_memory_bytes = keeps_images ? options_.vision_cache_memory_bytes : 0;
   engine.priority_aging_interval = options_.priority_aging;
+  engine.max_step_time = options_.max_step_time;
   engine.queue_timeout = options_.queue_timeout;
   return engine;
 }

@@ -249,7 +249,9 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                     "features, or the outputs of all experts too."},
                    &Options::vision_cache_level,
                    {"off", "features", "experts"}));
-  add(SizeOption({"vision-cache-memory", group, "Memory for the kept; images in use may take more. 0: keep none."},
+  add(SizeOption({"vision-cache-memory",
+                  group,
+                  "Memory for the kept; images in use may take more. 0: keep none."},
                  &Options::vision_cache_memory_bytes,
                  0,
                  int64_t{1} << 46));
@@ -270,6 +272,14 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                      &Options::priority_aging,
                      absl::Milliseconds(1),
                      absl::Hours(24)));
+  add(DurationOption(
+      {"max-step-time",
+       group,
+       "While answers stream, prompt chunks shrink so that a step is not expected to "
+       "take longer; 0: no limit."},
+      &Options::max_step_time,
+      absl::ZeroDuration(),
+      absl::Hours(1)));
   add(DurationOption({"request-timeout", group, "Time for an answer when the client sets none."},
                      &Options::request_timeout,
                      absl::Milliseconds(1),
@@ -373,7 +383,9 @@ void AddSecurityOptions(std::vector<OptionSpec>& table) {
   const std::string group = "Security";
   const auto add = [&table](OptionSpec spec) { table.push_back(std::move(spec)); };
   add(TextOption(
-      {"api-key-file", group, "File of API keys, re-read every second; clients send 'authorization: Bearer KEY'."},
+      {"api-key-file",
+       group,
+       "File of API keys, re-read every second; clients send 'authorization: Bearer KEY'."},
       &Options::api_key_file,
       "FILE"));
   add(TextOption({"ssl-certfile", group, "Certificate chain of the gRPC port, PEM; empty: no TLS."},

@@ -36,6 +36,7 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string vision_cache_level = "features";             // off | features | experts
   int32_t max_queue_size = 0;                          // requests that wait; 0: 4 x max_num_seqs
   absl::Duration queue_timeout = absl::Seconds(30);    // longest wait for the first step
+  absl::Duration max_step_time;                        // 0: no limit
   absl::Duration priority_aging = absl::Seconds(10);   // wait that counts as one priority more
   absl::Duration request_timeout = absl::Seconds(60);  // when the client gives no deadline
   absl::Duration max_request_timeout = absl::Seconds(600);  // cap on the client's deadline
