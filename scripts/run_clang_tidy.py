@@ -16,6 +16,12 @@ import subprocess
 import sys
 
 
+# The static analyser follows fewer paths through a function than by default (225,000 nodes): that
+# halves the time of the largest files.
+ANALYZER_BOUND = [f"--extra-arg={argument}" for argument in
+                  ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=50000")]
+
+
 def preprocess_command(entry):
     arguments = shlex.split(entry["command"])
     while arguments[0].endswith(("ccache", "cmake")) or "=" in arguments[0] or arguments[0] in ("-E", "env"):
@@ -41,7 +47,7 @@ def check(entry, build, cache, salt):
     stamp = cache / hashlib.sha256(salt + preprocessed.stdout).hexdigest()
     if stamp.exists():
         return "", True, True
-    run = subprocess.run(["clang-tidy", "-quiet", "-p", str(build), entry["file"]],
+    run = subprocess.run(["clang-tidy", "-quiet", "-p", str(build), *ANALYZER_BOUND, entry["file"]],
                          capture_output=True, check=False)
     output = run.stdout.decode(errors="replace")
     if run.returncode == 0:
