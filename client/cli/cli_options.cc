@@ -98,6 +98,14 @@ void AddLanguage(CLI::App* app, ConversationFlags* flags) {
       ->group(kConversation);
 }
 
+void AddRouting(CLI::App* app, ConversationFlags* flags) {
+  app->add_flag(
+         "--pin-first-turn",
+         flags->pin_first_turn,
+         "Weigh the experts by the first turn with an image: faster later turns, approximate")
+      ->group(kConversation);
+}
+
 // "17=-2.5"
 void AddLogitBias(CLI::App* app, SamplingFlags* flags) {
   app->add_option_function<std::vector<std::string>>(
@@ -183,6 +191,7 @@ void AddCommands(CLI::App* app, CliOptions* options) {
       app, options, CliCommand::kGenerate, "generate", "Ask one question, stream the answer");
   AddConversation(generate, &options->conversation);
   AddLanguage(generate, &options->conversation);
+  AddRouting(generate, &options->conversation);
   AddSampling(generate, &options->sampling);
   AddAnswers(generate, &options->sampling);
   AddRequestId(generate, options);
@@ -193,6 +202,7 @@ void AddCommands(CLI::App* app, CliOptions* options) {
   chat->add_flag("--literal", options->conversation.literal, "Nothing added to the text")
       ->group(kConversation);
   AddLanguage(chat, &options->conversation);
+  AddRouting(chat, &options->conversation);
   AddSampling(chat, &options->sampling);
   chat->add_flag("--quiet,-q", options->quiet, "Print nothing but answers and errors");
 
@@ -200,6 +210,7 @@ void AddCommands(CLI::App* app, CliOptions* options) {
       app, options, CliCommand::kRoute, "route", "Show the expert weights; generate nothing");
   AddConversation(route, &options->conversation);
   AddLanguage(route, &options->conversation);
+  AddRouting(route, &options->conversation);
   AddRequestId(route, options);
   AddOutput(route, options);
 

@@ -39,6 +39,7 @@ struct ConversationFlags {
   std::optional<std::string> system;
   std::string messages_file;  // instead of prompt, images and system
   bool literal = false;
+  bool pin_first_turn = false;
   std::optional<std::string> language;
 };
 

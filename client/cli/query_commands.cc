@@ -43,6 +43,7 @@ int RunRoute(const CliOptions& options, Console& console) {
   if (options.connection.model.has_value()) request.set_model(*options.connection.model);
   if (flags.prefix.has_value()) request.set_generation_prefix(*flags.prefix);
   if (flags.literal) request.set_image_placement(v1::IMAGE_PLACEMENT_LITERAL);
+  if (flags.pin_first_turn) request.set_routing(v1::ROUTING_MODE_PIN_FIRST_TURN);
   if (flags.language.has_value()) request.set_language(*flags.language);
   return RunUnary<v1::RouteResponse>(
       options,

@@ -91,6 +91,7 @@ v1::GenerateRequest GenerateRequestFrom(const CliOptions& options) {
   if (options.connection.model.has_value()) request.set_model(*options.connection.model);
   if (conversation.prefix.has_value()) request.set_generation_prefix(*conversation.prefix);
   if (conversation.literal) request.set_image_placement(v1::IMAGE_PLACEMENT_LITERAL);
+  if (conversation.pin_first_turn) request.set_routing(v1::ROUTING_MODE_PIN_FIRST_TURN);
   if (conversation.language.has_value()) request.set_language(*conversation.language);
   ApplySampling(options.sampling, &request);
   return request;

@@ -109,6 +109,7 @@ TEST_F(CliTest, JsonIsOneObjectWithTheDocumentedFields) {
   EXPECT_EQ(object["routing"], (json::array_t{{0.1, 0.2, 0.3, 0.25, 0.1, 0.05}}));
   EXPECT_EQ(object["routing_entropy"], (json::array_t{1.64}));
   EXPECT_EQ(object["cache_levels"], (json::array_t{"none"}));
+  EXPECT_EQ(object["routing_modes"], (json::array_t{"exact"}));
   EXPECT_FALSE(object.contains("error"));
 }
 
@@ -125,6 +126,7 @@ TEST_F(CliTest, FlagsReachTheRequest) {
                                   "--prefix",
                                   "It is",
                                   "--literal",
+                                  "--pin-first-turn",
                                   "--max-tokens",
                                   "7",
                                   "--temperature",
@@ -159,6 +161,7 @@ TEST_F(CliTest, FlagsReachTheRequest) {
   EXPECT_EQ(request.messages(1).parts(2).text(), "Q?");
   EXPECT_EQ(request.generation_prefix(), "It is");
   EXPECT_EQ(request.image_placement(), v1::IMAGE_PLACEMENT_LITERAL);
+  EXPECT_EQ(request.routing(), v1::ROUTING_MODE_PIN_FIRST_TURN);
   EXPECT_EQ(request.stop().max_tokens(), 7);
   EXPECT_FLOAT_EQ(request.sampling().temperature(), 0.5f);
   EXPECT_EQ(request.sampling().top_k(), 20);
@@ -279,7 +282,7 @@ TEST_F(CliTest, WhatIsNotGivenIsNotSent) {
   ASSERT_EQ(Run({"generate", "--prompt", "Q?"}).exit_code, 0);
   const v1::GenerateRequest request = server_.seen()[0].request;
   EXPECT_FALSE(request.has_model() || request.has_generation_prefix() || request.has_language() ||
-               request.has_image_placement() || request.has_n());
+               request.has_image_placement() || request.has_n() || request.has_routing());
   EXPECT_EQ(request.sampling().ByteSizeLong(), 0u);
   EXPECT_EQ(request.stop().ByteSizeLong(), 0u);
 }
@@ -513,11 +516,13 @@ TEST_F(CliTest, UnavailableServerIsTriedAgain) {
 }
 
 TEST_F(CliTest, RouteShowsTheWeights) {
-  const ChildResult text = Run({"route", "--prompt", "Q", "--prefix", "P", "--literal"});
+  const ChildResult text =
+      Run({"route", "--prompt", "Q", "--prefix", "P", "--literal", "--pin-first-turn"});
   EXPECT_EQ(text.exit_code, 0) << text.error;
   EXPECT_THAT(text.output, HasSubstr("image 0, entropy 1.640 nats\n  expert 0  ###"));
   EXPECT_EQ(server_.seen()[0].request.generation_prefix(), "P");
   EXPECT_EQ(server_.seen()[0].request.image_placement(), v1::IMAGE_PLACEMENT_LITERAL);
+  EXPECT_EQ(server_.seen()[0].request.routing(), v1::ROUTING_MODE_PIN_FIRST_TURN);
   const json object = json::parse(Run({"route", "--prompt", "Q", "--json"}).output);
   EXPECT_EQ(object["routing"], (json::array_t{{0.1, 0.2, 0.3, 0.25, 0.1, 0.05}}));
   EXPECT_EQ(object["request_id"], "req-3");

@@ -267,6 +267,7 @@ grpc::ServerUnaryReactor* FakeParrotServer::Route(grpc::CallbackServerContext* c
     common.set_generation_prefix(request->generation_prefix());
   }
   if (request->has_image_placement()) common.set_image_placement(request->image_placement());
+  if (request->has_routing()) common.set_routing(request->routing());
   Record(context, std::move(common));
   response->set_request_id("req-3");
   response->set_model("nano");
