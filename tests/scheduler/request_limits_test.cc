@@ -168,7 +168,7 @@ TEST(RequestLimitsTest, RefusesWithReasonValueAndLimit) {
     EXPECT_EQ(facts.value, refusal.value) << refusal.name;
     EXPECT_EQ(facts.limit, refusal.limit) << refusal.name;
   }
-  EXPECT_EQ(refusals.size(), 16u);
+  EXPECT_EQ(refusals.size(), 17u);
 }
 
 }  // namespace
