@@ -4,8 +4,7 @@
 //
 // Errors are typed (ErrorFacts with field path, value, limit) and hold no user text. Supported
 // options out of range are INVALID_ARGUMENT; options that the API names and this server does not
-// offer are UNIMPLEMENTED, unless their value asks for nothing (n 1, ...); a value that no
-// server could honour is INVALID_ARGUMENT even there.
+// offer are UNIMPLEMENTED; a value that no server could honour is INVALID_ARGUMENT even there.
 //
 // Immutable after construction, so thread-safe.
 #ifndef PARROT_SERVER_FRONTEND_VALIDATOR_H_
