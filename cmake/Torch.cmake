@@ -39,7 +39,6 @@ foreach(lib c10 torch_cpu)
 endforeach()
 add_library(torch::cpu INTERFACE IMPORTED GLOBAL)
 target_link_libraries(torch::cpu INTERFACE torch::torch_cpu torch::c10)
-target_compile_definitions(torch::cpu INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 # libgomp comes with the wheel; it is found through libtorch_cpu's own RPATH at run time. The linker
 # must find it too when it checks the closure of a shared library.
 file(GLOB torch_private_libs ${PARROT_TORCH_DIR}/nvidia/*/lib)
