@@ -13,8 +13,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "bench/allocation_counter.h"
-#include "bench/decode_steps.h"
+#include "bench/decode_steps/allocation_counter.h"
+#include "bench/decode_steps/decode_steps.h"
 
 namespace parrot {
 namespace {

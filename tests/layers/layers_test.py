@@ -35,6 +35,7 @@ MAY_INCLUDE = {
     "model_runtime": TORCH | {"model_nn", "model_backend_reference"},
     "bench": TORCH | {"model_nn", "model_backend_reference", "model_runtime"},
     "scheduler": API,
+    "decode_steps": API | {"scheduler"},
     "frontend": FRONTEND,
     "server_options": {"base"},
     "server_logging": {"base"},

@@ -2,8 +2,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "bench/allocation_counter.h"
-#include "bench/decode_steps.h"
+#include "bench/decode_steps/allocation_counter.h"
+#include "bench/decode_steps/decode_steps.h"
 #include "gtest/gtest.h"
 
 namespace parrot {

@@ -1,4 +1,4 @@
-#include "bench/decode_steps.h"
+#include "bench/decode_steps/decode_steps.h"
 
 #include <algorithm>
 #include <utility>

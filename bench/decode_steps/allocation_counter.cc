@@ -1,4 +1,4 @@
-#include "bench/allocation_counter.h"
+#include "bench/decode_steps/allocation_counter.h"
 
 #include <atomic>
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Counts heap allocations of the whole process by replacing the global operator new. A binary that
 // links this counts from its start; nothing else changes. Thread-safe.
-#ifndef PARROT_BENCH_ALLOCATION_COUNTER_H_
-#define PARROT_BENCH_ALLOCATION_COUNTER_H_
+#ifndef PARROT_BENCH_DECODE_STEPS_ALLOCATION_COUNTER_H_
+#define PARROT_BENCH_DECODE_STEPS_ALLOCATION_COUNTER_H_
 
 #include <cstdint>
 
@@ -12,4 +12,4 @@ int64_t NumAllocations();
 
 }  // namespace parrot
 
-#endif  // PARROT_BENCH_ALLOCATION_COUNTER_H_
+#endif  // PARROT_BENCH_DECODE_STEPS_ALLOCATION_COUNTER_H_

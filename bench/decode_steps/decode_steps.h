@@ -1,7 +1,7 @@
 // A scheduler in the steady state of decoding: N sequences, each with a prompt behind it, one token
 // per step, no model. Confined to one thread.
-#ifndef PARROT_BENCH_DECODE_STEPS_H_
-#define PARROT_BENCH_DECODE_STEPS_H_
+#ifndef PARROT_BENCH_DECODE_STEPS_DECODE_STEPS_H_
+#define PARROT_BENCH_DECODE_STEPS_DECODE_STEPS_H_
 
 #include <cstdint>
 #include <memory>
@@ -36,4 +36,4 @@ class DecodeSteps {
 
 }  // namespace parrot
 
-#endif  // PARROT_BENCH_DECODE_STEPS_H_
+#endif  // PARROT_BENCH_DECODE_STEPS_DECODE_STEPS_H_
