@@ -124,7 +124,7 @@ class Server {
   bool shutdown_requested_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_watching_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  bool is_shut_down_ = false;  // of the thread that calls Shutdown
+  bool is_shut_down_ = false;     // of the thread that calls Shutdown
   absl::Status last_key_reload_;  // of the watcher
   std::thread watcher_;
 };
