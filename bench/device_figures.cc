@@ -189,14 +189,16 @@ class Figures {
   StageTimes RunStep(std::unique_ptr<StepInput> input) {
     absl::Notification done;
     StageTimes times;
-    executor_.Submit({.input = std::move(input), .output = std::make_unique<StepOutput>()},
-                     [&](StepResult result) {
-                       if (!result.output->status.ok() || !result.output->failed_slots.empty()) {
-                         std::fprintf(stderr, "warning: a step failed\n");
-                       }
-                       times = result.output->times;
-                       done.Notify();
-                     });
+    StepResult buffers;
+    buffers.input = std::move(input);
+    buffers.output = std::make_unique<StepOutput>();
+    executor_.Submit(std::move(buffers), [&](StepResult result) {
+      if (!result.output->status.ok() || !result.output->failed_slots.empty()) {
+        std::fprintf(stderr, "warning: a step failed\n");
+      }
+      times = result.output->times;
+      done.Notify();
+    });
     done.WaitForNotification();
     return times;
   }

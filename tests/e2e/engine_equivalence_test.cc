@@ -308,16 +308,16 @@ TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
 TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
   // Size, and every how manyth request: the small ones take a step for each token or two.
   std::vector<std::pair<int32_t, size_t>> sizes = {{1, requests_.size() / 10},
-                                                   {2, 12},
-                                                   {7, 6},
-                                                   {31, 4},
-                                                   {32, 4},
-                                                   {33, 4},
-                                                   {64, 3},
-                                                   {257, 2},
-                                                   {577, 2}};
+                                                   {2, 24},
+                                                   {7, 12},
+                                                   {31, 8},
+                                                   {32, 8},
+                                                   {33, 8},
+                                                   {64, 6},
+                                                   {257, 4},
+                                                   {577, 4}};
   std::mt19937 random(1);
-  for (int i = 0; i < 20; ++i) sizes.emplace_back(3 + random() % 600, 12);
+  for (int i = 0; i < 20; ++i) sizes.emplace_back(3 + random() % 600, 20);
   for (const auto& [chunk_tokens, stride] : sizes) {
     const auto [requests, expected] = Some(stride);
     ExpectSame("chunks of " + std::to_string(chunk_tokens),
