@@ -226,7 +226,7 @@ bool Engine::Impl::Turn() {
   const absl::Time now = clock_.Now();
   events_.clear();
   for (StepResult& result : batch_.results) TakeResult(std::move(result), now);
-  for (auto& request : batch_.requests) scheduler_.Add(std::move(request), now);
+  for (const auto& request : batch_.requests) scheduler_.Add(request, now);
   for (const SequenceKey& key : batch_.cancels) scheduler_.Cancel(key, now, &events_);
   if (batch_.flush_cache) scheduler_.FlushCache();
   scheduler_.Expire(now, &events_);

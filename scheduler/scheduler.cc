@@ -92,7 +92,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorCapacity& ca
 
 // ---- Requests come and go ----
 
-void Scheduler::Add(std::shared_ptr<const Request> request, absl::Time now) {
+void Scheduler::Add(const std::shared_ptr<const Request>& request, absl::Time now) {
   for (int32_t i = 0; i < request->num_sequences; ++i) {
     AddSequence(std::make_unique<Sequence>(request, i, now));
   }

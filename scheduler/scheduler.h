@@ -89,7 +89,7 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Queues the request. REQUIRES: CheckRequest passed; its key is not live.
-  void Add(std::shared_ptr<const Request> request, absl::Time now);
+  void Add(const std::shared_ptr<const Request>& request, absl::Time now);
   // Finishes the request's sequence (kAllSequences: all of them) with kCancelled; unknown ones are
   // ignored.
   void Cancel(SequenceKey key, absl::Time now, std::vector<EngineEvent>* events);
