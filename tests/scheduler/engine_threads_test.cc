@@ -82,6 +82,7 @@ TEST(EngineThreadsTest, ServesManyClientsAtOnce) {
     constexpr int kClients = 4;
     constexpr int kRequests = 60;
     std::atomic<int64_t> num_admitted = 0;
+    std::vector<std::atomic<bool>> admitted(kClients * kRequests + 1);  // by key
     std::atomic<bool> reading = true;
     std::thread reader([&] {
       int64_t last_steps = 0;
@@ -106,7 +107,14 @@ TEST(EngineThreadsTest, ServesManyClientsAtOnce) {
           if (random() % 8 == 0) {
             request.Deadline(Clock::Real().Now() + absl::Milliseconds(random() % 5));
           }
-          if (engine.Add(request.Build()).ok()) ++num_admitted;
+          const absl::Status added = engine.Add(request.Build());
+          admitted[key] = added.ok();
+          if (added.ok()) {
+            ++num_admitted;
+          } else {
+            // Once the engine knows how long steps take, some deadlines cannot be met.
+            EXPECT_EQ(added.code(), absl::StatusCode::kDeadlineExceeded) << added;
+          }
           if (cancels) engine.Cancel(key);
         }
       });
@@ -116,14 +124,14 @@ TEST(EngineThreadsTest, ServesManyClientsAtOnce) {
     engine.Drain([&] { drained.Notify(); });
     drained.WaitForNotification();
     EXPECT_EQ(sink.num_finished(), num_admitted);
-    EXPECT_EQ(num_admitted, kClients * kRequests);
+    EXPECT_GT(num_admitted, kClients * kRequests / 2);
     reading = false;
     reader.join();
     engine.Stop();
     EXPECT_EQ(engine.load().num_blocks_used, 0);
     EXPECT_EQ(executor.violation(), absl::OkStatus());
     for (RequestKey key = 1; key <= kClients * kRequests; ++key) {
-      EXPECT_EQ(sink.Finishes(key).size(), 1u);
+      EXPECT_EQ(sink.Finishes(key).size(), admitted[key] ? 1u : 0u);
     }
   }
 }
