@@ -203,8 +203,9 @@ TEST(FrontendCancelTest, AbortByIdReachesEveryLiveCallOfTheIdInAnyStage) {
   EXPECT_EQ(with_text.finished().reason, FinishReason::kCancelled);
   EXPECT_EQ(other.num_ends(), 0);
   bench.engine().Finish(other_key, FinishReason::kStop);
-  EXPECT_TRUE(bench.frontend().WaitUntilIdle(absl::Seconds(10)));
+  ASSERT_TRUE(other.WaitForEnd());
   EXPECT_TRUE(other.status().ok());
+  EXPECT_TRUE(bench.frontend().WaitUntilIdle(absl::Seconds(10)));
 }
 
 TEST(FrontendCancelTest, DrainResumesAPausedEngine) {

@@ -665,6 +665,7 @@ TEST(FrontendTest, WarmUpRunsAPictureBeforeTheServerIsReady) {
   worker.join();
   EXPECT_EQ(frontend.WarmUp(absl::Milliseconds(20)).code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(frontend.WaitUntilIdle(absl::Seconds(10)));
+  frontend.Stop();  // before its engine goes
 }
 
 TEST(FrontendTest, ADeadEngineFailsTheServer) {
