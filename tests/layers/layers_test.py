@@ -44,6 +44,8 @@ MAY_INCLUDE = {
     "server": PROTOCOL | {"server_options", "server_http", "server_grpc"},
     "server_loading": PROTOCOL | TORCH | {"server_options", "server", "server_grpc", "server_http",
                                           "model_runtime"},
+    "server_overhead": PROTOCOL | {"model_weights", "server", "server_options", "server_http",
+                                   "server_grpc"},
     "client": {"base", "client_messages"},
     "client_messages": {"base"},
     "client_cli": {"base", "client", "client_messages"},
