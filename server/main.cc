@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/synchronization/mutex.h"
 #include "model/runtime/openmp_policy.h"
 #include "server/grpc/grpc_library_log.h"
 #include "server/loading/model_loader.h"
@@ -103,6 +104,10 @@ int Run(const Options& options, Logger& logger, SignalState& signals) {
 }
 
 int Main(int argc, char** argv) {
+#ifdef NDEBUG
+  // Debian's Abseil looks for deadlocks at every lock, under one lock for all threads.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
   SignalState signals;
   SignalWatcher watcher([&signals](int signal, int count) { OnSignal(signal, count, signals); });
   const std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -24,6 +24,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "bench/server_overhead/child_process.h"
 #include "bench/server_overhead/measurements.h"
 
@@ -125,6 +126,8 @@ int Run(const Settings& settings) {
 }
 
 int Main(int argc, char** argv) {
+  // As parrot-server does.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Settings settings;
   CLI::App app("What the server costs beside the model");
   app.add_option("--repeats", settings.repeats, "Times that each measurement runs")

@@ -2,8 +2,10 @@
 // its own turns tokens into text and pushes it to the streams, so that neither a detokeniser nor a
 // protocol's callback ever delays a step.
 //
-// What waits between the two is not bounded by a number of its own, and needs none: the engine
-// makes no more events than max_num_seqs a step, and each request's are bounded by its max_tokens.
+// When the thread is behind, the events of several steps wait for it. What they add to one answer
+// it then hands over as one piece, so a token costs less and it catches up. What waits has no bound
+// of its own and needs none: the engine makes no more events than max_num_seqs a step, and each
+// request's are bounded by its max_tokens.
 //
 // Thread contract: OnEvents on the engine thread; the rest thread-safe.
 #ifndef PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
@@ -19,6 +21,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "scheduler/event.h"
+#include "scheduler/request.h"
+#include "server/frontend/answer.h"
 #include "server/frontend/call.h"
 #include "server/frontend/call_table.h"
 #include "server/frontend/metrics.h"
@@ -50,10 +54,21 @@ class OutputProcessor final : public EventSink {
     absl::Time at;  // when the engine reported it
   };
 
+  // What a run of events of one call has added to one of its answers.
+  struct Gathered {
+    RequestKey key = 0;
+    std::shared_ptr<Call> call;  // null: nobody waits for them
+    int32_t output_idx = 0;
+    AnswerPiece piece;
+  };
+
   void Run();
-  void Handle(const RoutingEvent& event, absl::Time at);
-  void Handle(const TokenEvent& event, absl::Time at);
-  void Handle(const FinishEvent& event, absl::Time at);
+  void HandleAll(const std::vector<TimedEvent>& batch, int32_t num_steps);
+  // `gathered` is of the event's call.
+  void Handle(const RoutingEvent& event, absl::Time at, Gathered& gathered);
+  void Handle(const TokenEvent& event, absl::Time at, Gathered& gathered);
+  void Handle(const FinishEvent& event, absl::Time at, Gathered& gathered);
+  static void Deliver(Gathered& gathered);
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !pending_.empty();
   }
@@ -64,6 +79,7 @@ class OutputProcessor final : public EventSink {
   const Handlers handlers_;
   absl::Mutex mutex_;
   std::vector<TimedEvent> pending_ ABSL_GUARDED_BY(mutex_);
+  int32_t num_pending_steps_ ABSL_GUARDED_BY(mutex_) = 0;  // that pending_ comes from
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // touched by Start and Stop alone
 };

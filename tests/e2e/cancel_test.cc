@@ -190,6 +190,44 @@ TEST(SlowReaderTest, DoesNotDelayItsNeighboursAndGetsEveryTokenInTheEnd) {
   server.ExpectIdle();
 }
 
+// More readers that take nothing than the server has threads; their neighbours are on a connection
+// of their own.
+TEST(SlowReaderTest, AHundredThatReadNothingHoldNoThreadLockOrQueueOfTheirNeighbours) {
+  constexpr int kStalled = 100;
+  constexpr int32_t kTokens = 300;
+  TestServerConfig config;
+  config.options.client_stall_timeout = absl::Minutes(10);
+  config.options.max_num_seqs = kStalled;
+  config.num_blocks = kStalled * 16;
+  TestServer server(config);
+  const auto stub = v1::ParrotService::NewStub(server.Channel(SmallWindow()));
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>> streams;
+  for (int i = 0; i < kStalled; ++i) {
+    SetDeadline(*contexts.emplace_back(std::make_unique<grpc::ClientContext>()));
+    streams.push_back(stub->Generate(contexts.back().get(), TextRequest("hello", kTokens)));
+    v1::GenerateResponse response;
+    ASSERT_TRUE(streams.back()->Read(&response));
+  }
+  // The engine and the output thread have done with all of them.
+  WaitUntil([&] { return server.frontend().live_requests() == 0; });
+  EXPECT_GE(server.frontend().load().num_generated_tokens, int64_t{kStalled} * kTokens);
+  std::vector<std::thread> neighbours;
+  std::vector<Answer> answers(8);
+  for (Answer& answer : answers) {
+    neighbours.emplace_back(
+        [&] { answer = Generate(server.stub(), TextRequest("neighbour", kTokens)); });
+  }
+  for (std::thread& neighbour : neighbours) neighbour.join();
+  for (const Answer& answer : answers) {
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+    EXPECT_EQ(answer.token_ids.size(), size_t{kTokens});
+  }
+  for (const auto& context : contexts) context->TryCancel();
+  for (const auto& stream : streams) EXPECT_FALSE(stream->Finish().ok());
+  server.ExpectIdle();
+}
+
 TEST(SlowReaderTest, WhoReadsNothingForTooLongIsAborted) {
   TestServerConfig config;
   config.options.client_stall_timeout = absl::Milliseconds(300);

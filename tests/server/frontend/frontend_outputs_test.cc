@@ -1,12 +1,14 @@
 // Several answers to one request, answers that a stop string ends, and log-probabilities.
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "base/error_status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -97,6 +99,50 @@ TEST(FrontendStopStringTest, WhatWasHeldBackComesWithTheEnd) {
   EXPECT_EQ(reader.finished().reason, FinishReason::kLength);
   EXPECT_TRUE(reader.finished().stop_text.empty());
   EXPECT_EQ(reader.finished().usage.completion_tokens, static_cast<int32_t>(answer.size()));
+}
+
+// The output thread is held in one stream's callback while the engine goes on.
+TEST(FrontendOutputsTest, WhatWaitedForTheOutputThreadComesAsOnePieceOfEachAnswer) {
+  absl::Notification held;
+  absl::Notification released;
+  FrontendBench bench;
+  const auto holder =
+      std::make_shared<ResponseStream>(ResponseStreamOptions{}, [&held, &released](ReadyReason) {
+        if (held.HasBeenNotified()) return;
+        held.Notify();
+        released.WaitForNotification();
+      });
+  const RequestKey first = bench.frontend().Submit(TextRequest(), {}, holder);
+  ASSERT_NE(bench.engine().WaitForRequest(1), nullptr);
+  StreamReader reader;
+  const RequestKey key = bench.frontend().Submit(WithAnswers(2), {}, reader.stream());
+  ASSERT_NE(bench.engine().WaitForRequest(2), nullptr);
+  const std::vector<TokenId> answer = Encode("A very green parrot sits on a branch.");
+  bench.engine().Token(first, answer[0]);
+  held.WaitForNotification();
+  for (const int32_t output_idx : {0, 1}) {
+    for (const TokenId token : answer) bench.engine().Token(key, token, output_idx);
+  }
+  bench.engine().Token(first, answer[1]);
+  for (const int32_t output_idx : {1, 0}) {
+    bench.engine().Finish(key, FinishReason::kLength, absl::OkStatus(), output_idx);
+  }
+  bench.engine().Finish(first, FinishReason::kLength);
+  released.Notify();
+  ASSERT_TRUE(reader.WaitForEnd());
+  int num_deltas = 0;
+  for (const AnswerEvent& event : reader.events()) {
+    num_deltas += std::holds_alternative<DeltaEvent>(event) ? 1 : 0;
+  }
+  EXPECT_EQ(num_deltas, 2);
+  for (const int32_t output_idx : {0, 1}) {
+    EXPECT_EQ(reader.token_ids(output_idx), answer);
+    EXPECT_EQ(reader.finished(output_idx).usage.completion_tokens,
+              static_cast<int32_t>(answer.size()));
+  }
+  while (holder->Take().has_value()) {
+  }
+  ExpectNothingLeft(bench);
 }
 
 TEST(FrontendOutputsTest, EachAnswerHasItsTextItsUsageAndItsEnd) {
