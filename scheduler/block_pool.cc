@@ -36,6 +36,7 @@ bool BlockPool::Allocate(int32_t count,
       RemoveCached(block);
       blocks_[block].kept = false;
       evicted->push_back(block);
+      ++num_evictions_;
     }
     blocks_[block].ref_count = 1;
     blocks->push_back(block);

@@ -30,6 +30,8 @@ class BlockPool {
   int32_t num_used() const { return num_used_; }
   int32_t num_cached() const { return num_cached_; }
   int32_t num_available() const { return num_free() + num_cached(); }
+  // Cached blocks whose contents were lost to new ones, since the start.
+  int64_t num_evictions() const { return num_evictions_; }
 
   // Appends `count` blocks, each with one owner, to `blocks`; or false, and nothing changed, when
   // fewer are available. Those that were cached are appended to `evicted` too: their contents are
@@ -77,6 +79,7 @@ class BlockPool {
   BlockId newest_cached_ = kNone;
   int32_t num_cached_ = 0;
   int32_t num_used_ = 0;
+  int64_t num_evictions_ = 0;
 };
 
 }  // namespace parrot

@@ -22,6 +22,8 @@ void AddLoad(const EngineLoad& load, EngineLoad* total) {
   total->num_prefix_hit_tokens += load.num_prefix_hit_tokens;
   total->num_vision_queries += load.num_vision_queries;
   total->num_vision_hits += load.num_vision_hits;
+  total->num_prefix_evictions += load.num_prefix_evictions;
+  total->num_vision_evictions += load.num_vision_evictions;
   total->num_vision_entries += load.num_vision_entries;
   total->paused = total->paused && load.paused;
   total->num_steps += load.num_steps;

@@ -321,6 +321,8 @@ void Engine::Impl::Publish() {
   load_.num_prefix_hit_tokens = totals.num_prefix_hit_tokens;
   load_.num_vision_queries = totals.num_vision_queries;
   load_.num_vision_hits = totals.num_vision_hits;
+  load_.num_prefix_evictions = scheduler_.blocks().num_evictions();
+  load_.num_vision_evictions = scheduler_.vision().num_evictions();
   load_.step_in_flight = num_in_flight_ > 0;
   finished_.clear();
   for (const EngineEvent& event : events_) {

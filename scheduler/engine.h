@@ -66,8 +66,10 @@ struct EngineLoad {
   int32_t num_blocks_cached = 0;        // free to take, with contents that a prefix may find
   int64_t num_prefix_query_tokens = 0;  // prompt tokens of requests that looked for a prefix
   int64_t num_prefix_hit_tokens = 0;    // of these, found
+  int64_t num_prefix_evictions = 0;     // cached blocks that had to go
   int64_t num_vision_queries = 0;       // images that were routed
   int64_t num_vision_hits = 0;          // of these, from features that were there
+  int64_t num_vision_evictions = 0;     // images whose features had to go
   int32_t num_vision_entries = 0;       // images whose features the worker holds
   bool paused = false;
   double mean_completion_tokens = 0.0;  // of recently finished sequences; 0 before the first

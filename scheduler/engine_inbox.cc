@@ -6,13 +6,12 @@
 
 #include "base/error_status.h"
 #include "base/status_macros.h"
+#include "scheduler/retry_after.h"
 
 namespace parrot {
 namespace {
 
-constexpr absl::Duration kRetryAfter = absl::Seconds(1);  // when nothing is known
-constexpr absl::Duration kMinRetryAfter = absl::Milliseconds(100);
-constexpr absl::Duration kMaxRetryAfter = absl::Seconds(30);
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);  // another replica takes less
 
 }  // namespace
 
@@ -23,14 +22,6 @@ void EngineInbox::Batch::Clear() {
   flush_cache = false;
   paused = false;
   stopping = false;
-}
-
-absl::Duration EngineInbox::RetryAfter() const {
-  if (!load_.predictor.is_ready()) return kRetryAfter;
-  // When one of those that run is expected to be done.
-  const absl::Duration step = load_.predictor.Step(load_.num_running, 0);
-  const double num_steps = load_.mean_completion_tokens / std::max(1, max_num_seqs_);
-  return std::clamp(step * num_steps, kMinRetryAfter, kMaxRetryAfter);
 }
 
 absl::Status EngineInbox::CheckOpen() const {
@@ -56,7 +47,7 @@ absl::Status EngineInbox::AddRequest(std::shared_ptr<const Request> request) {
                        {.reason = "QUEUE_FULL",
                         .value = std::to_string(num_queued),
                         .limit = std::to_string(max_queue_size_),
-                        .retry_after = RetryAfter()});
+                        .retry_after = RetryAfter(load_)});
   }
   Live live;
   live.num_tokens = request->num_prompt_tokens();

@@ -79,7 +79,6 @@ class EngineInbox {
     std::vector<int32_t> cancelled;  // sequences, or kAllSequences
   };
 
-  absl::Duration RetryAfter() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !inbox_.empty() || stopping_ || paused_ != taken_paused_ ||

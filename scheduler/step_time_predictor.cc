@@ -37,6 +37,12 @@ void StepTimePredictor::Observe(int32_t num_tokens, int32_t num_images, absl::Du
   double seconds = absl::ToDoubleSeconds(elapsed);
   if (!(seconds > 0.0) || std::isinf(seconds)) return;
   const Vector x = Features(num_tokens, num_images);
+  if (is_ready()) {
+    const double error = std::abs(Dot(x, theta_) - seconds) / seconds;
+    // The mean of all at first, later a moving one.
+    const double share = 1.0 / static_cast<double>(num_observed_ - kMinObserved + 1);
+    mean_relative_error_ += std::max(share, 1.0 - kForgetting) * (error - mean_relative_error_);
+  }
   if (is_ready()) seconds = std::min(seconds, kMaxSurprise * std::max(Dot(x, theta_), 1e-6));
   for (int i = 0; i < kSize; ++i) {
     for (int j = 0; j < kSize; ++j) {

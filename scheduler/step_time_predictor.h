@@ -58,6 +58,9 @@ class StepTimePredictor {
   // Enough steps were seen for decisions.
   bool is_ready() const { return num_observed_ >= kMinObserved; }
   int64_t num_observed() const { return num_observed_; }
+  // How far off the recent steps were, on average: |predicted - measured| / measured, each
+  // predicted from the steps before it. 0 until it is ready.
+  double mean_relative_error() const { return mean_relative_error_; }
   Coefficients coefficients() const;
 
  private:
@@ -71,6 +74,7 @@ class StepTimePredictor {
   void Refit();
 
   int64_t num_observed_ = 0;
+  double mean_relative_error_ = 0.0;
   Matrix products_{};   // sum of weight * x x'
   Vector responses_{};  // sum of weight * x seconds
   Vector theta_{};      // coefficients of the scaled features

@@ -29,6 +29,7 @@ void VisionCacheIndex::Release(const ImageHash& image, std::vector<ImageHash>* e
 
 void VisionCacheIndex::EvictDownTo(int64_t num_images, std::vector<ImageHash>* evicted) {
   while (num_present_ > num_images && !unused_.empty()) {
+    ++num_evictions_;
     evicted->push_back(unused_.front());
     entries_.erase(unused_.front());
     unused_.pop_front();

@@ -52,6 +52,8 @@ class VisionCacheIndex {
   int32_t num_encoding() const { return num_encoding_; }
   // Images whose features the worker holds or is making.
   int32_t num_present() const { return num_present_; }
+  // Images whose features were there and had to go, since the start.
+  int64_t num_evictions() const { return num_evictions_; }
 
  private:
   struct Entry {
@@ -68,6 +70,7 @@ class VisionCacheIndex {
   std::list<ImageHash> unused_;  // ready ones that nobody uses, needed longest ago first
   int32_t num_encoding_ = 0;
   int32_t num_present_ = 0;
+  int64_t num_evictions_ = 0;
 };
 
 }  // namespace parrot

@@ -201,7 +201,6 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.limits.max_receive_message_bytes = options_.grpc_max_message_bytes;
   frontend.capacity.num_preprocess_threads = options_.preprocess_threads;
   frontend.capacity.stall_timeout = options_.client_stall_timeout;
-  frontend.max_num_seqs = options_.max_num_seqs;
   frontend.max_engine_queue = max_queue_size();
   frontend.block_size = capacity.block_size;
   frontend.num_blocks = capacity.num_blocks;

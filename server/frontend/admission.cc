@@ -1,21 +1,19 @@
 #include "server/frontend/admission.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/check.h"
 #include "base/error_status.h"
+#include "scheduler/retry_after.h"
 
 namespace parrot {
 namespace {
 
-constexpr absl::Duration kMinRetryAfter = absl::Milliseconds(100);
-constexpr absl::Duration kMaxRetryAfter = absl::Seconds(30);
 // A server that loads or drains: another replica is the better choice until then.
 constexpr absl::Duration kNotReadyRetryAfter = absl::Seconds(1);
-constexpr double kNewDurationShare = 0.1;  // of the moving average
 
 absl::Status NotReady(std::string_view reason, std::string_view message) {
   return ErrorStatus(absl::StatusCode::kUnavailable,
@@ -55,18 +53,6 @@ absl::Status Admission::CheckReady() const {
   return NotReady("ENGINE_FAILED", "the engine has failed");
 }
 
-absl::Duration Admission::RetryAfter(const EngineLoad& load) const {
-  absl::Duration mean;
-  {
-    absl::MutexLock lock(&mutex_);
-    mean = mean_duration_;
-  }
-  // Those that wait leave max_num_seqs at a time.
-  const double rounds =
-      static_cast<double>(load.num_waiting + 1) / std::max(1, options_.max_num_seqs);
-  return std::clamp(mean * rounds, kMinRetryAfter, kMaxRetryAfter);
-}
-
 absl::Status Admission::Overloaded(std::string_view reason, std::string_view what) const {
   const absl::Duration retry_after = RetryAfter(load_());
   return ErrorStatus(absl::StatusCode::kResourceExhausted,
@@ -104,11 +90,6 @@ void Admission::Release(int32_t requests, int64_t image_bytes) {
   absl::MutexLock lock(&mutex_);
   live_requests_ -= requests;
   image_bytes_ -= image_bytes;
-}
-
-void Admission::RecordDuration(absl::Duration duration) {
-  absl::MutexLock lock(&mutex_);
-  mean_duration_ += kNewDurationShare * (duration - mean_duration_);
 }
 
 int32_t Admission::live_requests() const {

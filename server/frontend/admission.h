@@ -14,7 +14,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "scheduler/engine.h"
 #include "server/frontend/lifecycle.h"
 #include "server/frontend/limits.h"
@@ -24,7 +23,6 @@ namespace parrot {
 struct AdmissionOptions {
   CapacityLimits capacity;
   int32_t max_engine_queue = 32;  // EngineOptions::max_queue_size
-  int32_t max_num_seqs = 8;       // that run at once; for the estimate of waiting times
 };
 
 class Admission {
@@ -56,15 +54,12 @@ class Admission {
   absl::Status Overloaded(std::string_view reason, std::string_view what) const;
   // UNAVAILABLE with the reason of the state; OK when READY.
   absl::Status CheckReady() const;
-  // One request has ended after so long; feeds the estimate behind retry_after.
-  void RecordDuration(absl::Duration duration);
 
   int32_t live_requests() const;
   int64_t image_bytes() const;
 
  private:
   void Release(int32_t requests, int64_t image_bytes);
-  absl::Duration RetryAfter(const EngineLoad& load) const;
 
   const AdmissionOptions options_;
   const Lifecycle& lifecycle_;
@@ -72,7 +67,6 @@ class Admission {
   mutable absl::Mutex mutex_;
   int32_t live_requests_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t image_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Duration mean_duration_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);  // moving average
 };
 
 }  // namespace parrot

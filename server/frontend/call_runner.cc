@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
+#include "scheduler/retry_after.h"
 #include "server/frontend/option_checks.h"
 
 namespace parrot {
@@ -50,6 +51,13 @@ absl::Status PublicStatus(const absl::Status& status, const std::string& request
                      {.reason = "ENGINE_" + absl::StatusCodeToString(status.code())});
 }
 
+absl::Status WithRetryAfter(const absl::Status& status, absl::Duration retry_after) {
+  ErrorFacts facts = GetErrorFacts(status);
+  facts.retry_after = retry_after;
+  return ErrorStatus(
+      status.code(), std::string_view(status.message().data(), status.message().size()), facts);
+}
+
 absl::Status StatusOfFinish(const FinishEvent& event, const std::string& request_id) {
   switch (event.reason) {
     case FinishReason::kStop:
@@ -83,9 +91,7 @@ CallRunner::CallRunner(const Options& options, const Parts& parts)
     : options_(options),
       parts_(parts),
       id_seed_(RandomSeed()),
-      admission_({.capacity = options.capacity,
-                  .max_engine_queue = options.max_engine_queue,
-                  .max_num_seqs = options.max_num_seqs},
+      admission_({.capacity = options.capacity, .max_engine_queue = options.max_engine_queue},
                  &parts.lifecycle,
                  [this] { return Load(); }),
       preprocessor_(options.capacity.num_preprocess_threads, options.capacity.max_preprocess_queue),
@@ -310,6 +316,7 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
   absl::Status status;
   if (output.event.stop_text.empty()) {
     status = ToldStatus(StatusOfFinish(event, call.facts().request_id), event.reason, call);
+    if (absl::IsResourceExhausted(status)) status = WithRetryAfter(status, RetryAfter(Load()));
   }
   const auto deliver = [&call, &output] {
     call.stream().Push(output.event.output_idx, std::move(output.tail));
@@ -332,7 +339,6 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
   } else {
     parts_.metrics.CountFinished(finished, call.facts().language);
   }
-  if (status.ok()) admission_.RecordDuration(finished.timings.total);
   if (event.reason == FinishReason::kError) NoticeDeadEngine();
   CountFailure(call, status);
   // Room first, the client's last word then: whoever has read it finds the room free.

@@ -51,7 +51,6 @@ class CallRunner {
     FrontendLimits limits;
     CapacityLimits capacity;
     int32_t max_engine_queue = 0;
-    int32_t max_num_seqs = 0;
     TokenId eos_token_id = -1;    // ends every answer
     int64_t bytes_per_image = 0;  // of the preprocessed pixels
   };

@@ -65,7 +65,6 @@ CallRunner::Options MakeRunnerOptions(const FrontendOptions& options, const Toke
   return {.limits = options.limits,
           .capacity = options.capacity,
           .max_engine_queue = options.max_engine_queue,
-          .max_num_seqs = options.max_num_seqs,
           .eos_token_id = eos >= 0 ? eos : tokenizer.im_end_id(),
           .bytes_per_image = 3 * side * side};
 }

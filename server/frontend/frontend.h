@@ -57,7 +57,6 @@ struct FrontendOptions {
   std::vector<std::string> languages = {"en", "zh", "pt", "ar", "tr", "ru"};
   FrontendLimits limits;
   CapacityLimits capacity;
-  int32_t max_num_seqs = 8;  // the engine's, for estimates
   int32_t max_engine_queue = 32;
   int32_t block_size = 0;  // tokens per KV block, and how many: for metrics
   int32_t num_blocks = 0;

@@ -89,6 +89,7 @@ TEST(BlockPoolTest, TakesFreeBlocksFirstAndThenTheLongestUnowned) {
   ASSERT_TRUE(pool.Allocate(3, &blocks, &evicted));
   EXPECT_THAT(blocks, testing::ElementsAre(1, 2, 0));
   EXPECT_THAT(evicted, testing::ElementsAre(2, 0));
+  EXPECT_EQ(pool.num_evictions(), 2);
   EXPECT_FALSE(pool.is_kept(2)) << "its contents are lost";
   EXPECT_TRUE(pool.is_kept(3));
 }

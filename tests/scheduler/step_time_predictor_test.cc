@@ -57,6 +57,9 @@ TEST(StepTimePredictorTest, KnowsNothingAtFirstAndIsReadyAfterSomeSteps) {
     predictor.Observe(4, 0, kWorker.Time(4, 0));
   }
   EXPECT_TRUE(predictor.is_ready());
+  EXPECT_EQ(predictor.mean_relative_error(), 0.0);
+  predictor.Observe(4, 0, 2 * kWorker.Time(4, 0));
+  EXPECT_NEAR(predictor.mean_relative_error(), 0.5, 0.01);
 }
 
 TEST(StepTimePredictorTest, FewStepsOfOneKindPredictThatKind) {

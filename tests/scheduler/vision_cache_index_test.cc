@@ -96,6 +96,7 @@ TEST(VisionCacheIndexTest, KeepsUnusedImagesWithinTheBudgetAndEvictsTheOneNeeded
   EXPECT_TRUE(evicted.empty());
   UseOnce(&index, 3, 4, &evicted);
   EXPECT_THAT(evicted, testing::ElementsAre(TestImage(2).hash));
+  EXPECT_EQ(index.num_evictions(), 1);
   index.AddRef(TestImage(1).hash);
   EXPECT_EQ(index.state(TestImage(1).hash), State::kReady);
 }

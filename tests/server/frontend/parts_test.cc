@@ -212,8 +212,7 @@ class AdmissionTest : public ::testing::Test {
   Lifecycle lifecycle_;
   EngineLoad load_;
   Admission admission_{{.capacity = {.max_image_bytes_in_flight = 100, .max_live_requests = 2},
-                        .max_engine_queue = 4,
-                        .max_num_seqs = 2},
+                        .max_engine_queue = 4},
                        &lifecycle_,
                        [this] { return load_; }};
 };
@@ -245,18 +244,12 @@ TEST_F(AdmissionTest, RefusesEarlyWhenTheEnginesQueueIsFull) {
   EXPECT_EQ(GetErrorFacts(status).reason, "QUEUE_FULL");
 }
 
-TEST_F(AdmissionTest, RetryTimeGrowsWithTheQueueAndStaysInBounds) {
-  const auto retry_after = [this] {
-    return GetErrorFacts(admission_.Overloaded("QUEUE_FULL", "queue")).retry_after;
-  };
-  const absl::Duration idle = retry_after();
-  load_.num_waiting = 40;
-  EXPECT_GT(retry_after(), idle);
-  load_.num_waiting = 1 << 20;
-  EXPECT_EQ(retry_after(), absl::Seconds(30));
-  for (int i = 0; i < 100; ++i) admission_.RecordDuration(absl::Nanoseconds(1));
-  load_.num_waiting = 0;
-  EXPECT_EQ(retry_after(), absl::Milliseconds(100));
+TEST_F(AdmissionTest, RetryTimesAreTheEnginesEstimate) {
+  load_.num_running = 2;
+  load_.mean_completion_tokens = 100;
+  for (int i = 0; i < 20; ++i) load_.predictor.Observe(2, 0, absl::Milliseconds(40));
+  const absl::Status refused = admission_.Overloaded("QUEUE_FULL", "queue");
+  EXPECT_NEAR(absl::ToDoubleSeconds(GetErrorFacts(refused).retry_after), 2.0, 0.1);
 }
 
 TEST_F(AdmissionTest, OnlyReadyServersTakeRequests) {
