@@ -14,6 +14,7 @@
 #include "scheduler/engine_inbox.h"
 #include "scheduler/request_limits.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/worker_failure.h"
 
 namespace parrot {
 namespace {
@@ -50,12 +51,6 @@ int32_t NumStepsUntilSlot(const EngineLoad& load, int32_t max_num_seqs) {
   const int32_t num_ahead = load.num_running + load.num_waiting - max_num_seqs + 1;
   if (num_ahead <= 0) return 0;
   return static_cast<int32_t>(num_ahead * load.mean_completion_tokens / max_num_seqs);
-}
-
-absl::Status DeadStatus() {
-  return ErrorStatus(absl::StatusCode::kUnavailable,
-                     "the worker is not available",
-                     {.reason = "WORKER_UNAVAILABLE", .retry_after = kRetryAfter});
 }
 
 absl::Status StoppedStatus() {
@@ -260,11 +255,17 @@ void Engine::Impl::TakeResult(StepResult result, absl::Time now) {
 
 void Engine::Impl::Learn(const StepInput& input, const StepOutput& output, absl::Duration elapsed) {
   // Steps that only wait for jobs, or whose jobs end later, say nothing of the cost.
-  const bool is_measured = output.status.ok() && !input.spans.empty() &&
-                           output.encodes_done.size() == input.encode_jobs.size();
-  if (!is_measured) return;
-  load_.predictor.Observe(
-      NumTokens(input), static_cast<int32_t>(input.encode_jobs.size()), elapsed);
+  const int32_t num_layers = executor_.capacity().num_vision_layers;
+  double num_images = 0.0;
+  size_t num_ended = 0;
+  for (const EncodeJob& job : input.encode_jobs) {
+    num_images += static_cast<double>(job.num_layers) / num_layers;
+    if (job.first_layer + job.num_layers == num_layers) ++num_ended;
+  }
+  const bool is_measured = output.status.ok() &&
+                           !(input.spans.empty() && input.encode_jobs.empty()) &&
+                           output.encodes_done.size() == num_ended;
+  if (is_measured) load_.predictor.Observe(NumTokens(input), num_images, elapsed);
 }
 
 void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output) {
@@ -280,16 +281,15 @@ void Engine::Impl::CountFailure(const StepInput& input, const StepOutput& output
   ++num_failed_in_a_row_;
   if (absl::IsUnavailable(failure) ||
       num_failed_in_a_row_ >= options_.max_consecutive_failed_steps) {
-    load_.health = DeadStatus();
+    load_.health = ClientStatus(absl::UnavailableError(""));
   }
 }
 
 bool Engine::Impl::SubmitSteps(absl::Time now) {
   bool submitted = false;
   if (options_.max_step_time > absl::ZeroDuration() && load_.predictor.is_ready()) {
-    // At least one: whoever decodes goes on.
-    scheduler_.set_max_step_tokens(
-        std::max(1, load_.predictor.MaxTokens(options_.max_step_time, /*num_images=*/0)));
+    scheduler_.set_step_time_limit(
+        {.limit = options_.max_step_time, .price = load_.predictor.coefficients()});
   }
   while (num_in_flight_ < executor_.capacity().max_steps_in_flight) {
     if (!scheduler_.Schedule(now, free_buffers_.back().input.get(), &events_)) break;
@@ -317,8 +317,8 @@ void Engine::Impl::Publish() {
   load_.mean_completion_tokens = totals.mean_completion_tokens;
   load_.num_prompt_tokens = totals.num_prompt_tokens;
   load_.num_generated_tokens = totals.num_generated_tokens;
-  load_.num_prefix_query_tokens = totals.num_prefix_query_tokens;
-  load_.num_prefix_hit_tokens = totals.num_prefix_hit_tokens;
+  load_.num_prefix_query_tokens = scheduler_.kv_cache().num_query_tokens();
+  load_.num_prefix_hit_tokens = scheduler_.kv_cache().num_hit_tokens();
   load_.num_vision_queries = totals.num_vision_queries;
   load_.num_vision_hits = totals.num_vision_hits;
   load_.num_prefix_evictions = scheduler_.blocks().num_evictions();

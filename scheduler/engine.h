@@ -42,8 +42,8 @@ struct EngineOptions {
   // Features of images that nobody uses are kept while all of them take no more; 0: none.
   int64_t vision_cache_memory_bytes = 0;
   absl::Duration priority_aging_interval = absl::Seconds(10);
-  // While somebody decodes, prompt chunks shrink so that a step is not expected to take longer; 0:
-  // no limit. A vision tower is not cut.
+  // While somebody decodes, vision towers are cut by layers and prompt chunks shrink so that a step
+  // is not expected to take longer; 0: no limit.
   absl::Duration max_step_time;
   absl::Duration queue_timeout = absl::Seconds(30);  // longest wait; then RESOURCE_EXHAUSTED
   // The executor counts as dead after so many failed steps without a good one between them; a step

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
-#include "scheduler/block_table.h"
+#include "scheduler/worker_failure.h"
 
 namespace parrot {
 namespace {
@@ -20,25 +20,9 @@ SchedulerOptions Cut(SchedulerOptions options, const ExecutorCapacity& capacity)
       std::min(options.max_num_batched_tokens, capacity.max_step_tokens);
   options.max_images_per_step = std::min(options.max_images_per_step, capacity.max_step_images);
   PARROT_CHECK(options.max_num_seqs >= 1 && options.max_num_batched_tokens >= 1 &&
-               options.max_images_per_step >= 1 && capacity.block_size >= 1);
+               options.max_images_per_step >= 1 && capacity.block_size >= 1 &&
+               capacity.num_vision_layers >= 1);
   return options;
-}
-
-// What the client may hear of a worker's failure: never the worker's own words.
-absl::Status ClientStatus(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-      return ErrorStatus(absl::StatusCode::kUnavailable,
-                         "the worker is not available",
-                         {.reason = "WORKER_UNAVAILABLE", .retry_after = kRetryAfter});
-    case absl::StatusCode::kResourceExhausted:
-      return ErrorStatus(absl::StatusCode::kResourceExhausted,
-                         "the worker ran out of memory",
-                         {.reason = "WORKER_OUT_OF_MEMORY", .retry_after = kRetryAfter});
-    default:
-      return ErrorStatus(
-          absl::StatusCode::kInternal, "inference failed", {.reason = "INFERENCE_FAILED"});
-  }
 }
 
 int64_t MaxImages(const SchedulerOptions& options, const ExecutorCapacity& capacity) {
@@ -55,30 +39,15 @@ bool IsMoreUrgent(const Sequence& a, const Sequence& b) {
 
 }  // namespace
 
-const char* FinishReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-    case FinishReason::kDeadline:
-      return "deadline";
-    case FinishReason::kError:
-      return "error";
-  }
-  return "unknown";
-}
-
 Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorCapacity& capacity)
     : options_(Cut(options, capacity)),
-      pool_(capacity.num_blocks),
-      block_size_(capacity.block_size),
-      key_maker_(options.model_revision, capacity.block_size, capacity.num_experts > 0),
-      prefixes_(capacity.num_blocks),
+      kv_({.num_blocks = capacity.num_blocks,
+           .block_size = capacity.block_size,
+           .has_experts = capacity.num_experts > 0,
+           .enable_prefix_caching = options.enable_prefix_caching,
+           .model_revision = options.model_revision}),
       feature_level_(capacity.caches_experts ? CacheLevel::kExperts : CacheLevel::kFeatures),
-      vision_(MaxImages(options, capacity)),
+      vision_(MaxImages(options, capacity), capacity.num_vision_layers),
       builder_({.max_tokens = options_.max_num_batched_tokens,
                 .max_images = options_.max_images_per_step,
                 .num_vision_layers = capacity.num_vision_layers},
@@ -88,6 +57,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, const ExecutorCapacity& ca
   for (SlotId slot = options_.max_num_seqs - 1; slot >= 0; --slot) free_slots_.push_back(slot);
   running_.reserve(options_.max_num_seqs);
   retiring_.reserve(options_.max_num_seqs);
+  schedulable_.reserve(options_.max_num_seqs);
 }
 
 // ---- Requests come and go ----
@@ -169,11 +139,7 @@ void Scheduler::FailAll(const absl::Status& status,
 }
 
 void Scheduler::FlushCache() {
-  for (BlockId block = 0; block < pool_.num_blocks(); ++block) {
-    if (!prefixes_.Contains(block)) continue;
-    prefixes_.Erase(block);
-    pool_.Unkeep(block);
-  }
+  kv_.Flush();
   vision_.EvictUnused(&pending_evicted_images_);
 }
 
@@ -190,7 +156,9 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
   event.times = sequence->Times(turn.now);
   turn.events->emplace_back(std::move(event));
 
-  if (finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength) {
+  const bool came_to_its_end =
+      finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength;
+  if (came_to_its_end && sequence->request().kind == RequestKind::kGenerate) {
     constexpr double kNewShare = 0.1;
     double& mean = totals_.mean_completion_tokens;
     mean += (mean == 0.0 ? 1.0 : kNewShare) * (sequence->num_generated_tokens() - mean);
@@ -241,8 +209,7 @@ void Scheduler::Sweep() {
 
 void Scheduler::ReleaseSlot(Sequence* sequence) {
   const SlotId slot = sequence->slot();
-  pool_.Release(sequence->blocks().ids());
-  sequence->blocks().Clear();
+  kv_.Release(sequence);
   slot_owner_[slot] = nullptr;
   free_slots_.push_back(slot);
   if (sequence->started()) pending_retired_slots_.push_back(slot);
@@ -252,9 +219,9 @@ void Scheduler::ReleaseSlot(Sequence* sequence) {
 // ---- Preemption ----
 
 void Scheduler::Preempt(Sequence* sequence) {
+  if (!sequence->is_spoiled()) ++totals_.num_preemptions;
   ReleaseSlot(sequence);
   sequence->Preempt();
-  ++totals_.num_preemptions;
 }
 
 void Scheduler::RequeuePreempted() {
@@ -292,21 +259,16 @@ void Scheduler::Leave(Sequence* sequence) {
 }
 
 int32_t Scheduler::ReserveBlocks(Sequence* sequence, int32_t end) {
-  std::vector<BlockId>* table = sequence->blocks().mutable_ids();
-  const size_t num_before = table->size();
-  const auto num_wanted = static_cast<int32_t>(BlockTable::NumBlocksFor(end, block_size_)) -
-                          static_cast<int32_t>(num_before);
-  if (num_wanted <= 0) return end;
-  while (pool_.num_available() < num_wanted && PreemptFor(*sequence)) {
+  const auto num_wanted = static_cast<int32_t>(kv_.NumMissing(*sequence, end));
+  if (num_wanted == 0) return end;
+  while (kv_.pool().num_available() < num_wanted && PreemptFor(*sequence)) {
   }
-  const int32_t num_taken = std::min(num_wanted, pool_.num_available());
+  const int32_t num_taken = std::min(num_wanted, kv_.pool().num_available());
   blocks_are_short_ |= num_taken < num_wanted;
-  evicted_blocks_.clear();
-  const bool allocated = pool_.Allocate(num_taken, table, &evicted_blocks_);
-  PARROT_CHECK(allocated);
-  for (const BlockId block : evicted_blocks_) prefixes_.Erase(block);
+  const size_t num_before = sequence->blocks().ids().size();
+  kv_.Append(num_taken, sequence);
   builder_.AppendBlocks(*sequence, num_before);
-  return std::min(end, static_cast<int32_t>(table->size()) * block_size_);
+  return std::min(end, static_cast<int32_t>(sequence->blocks().ids().size()) * kv_.block_size());
 }
 
 // ---- The next step ----
@@ -316,15 +278,17 @@ bool Scheduler::Schedule(absl::Time now, StepInput* input, std::vector<EngineEve
   Admit({now, events});
   blocks_are_short_ = false;
   if (Sequence* suspect = FirstSuspect(); suspect != nullptr) {
-    builder_.AddVisionJobs(suspect, feature_level_);
+    builder_.AddVisionJobs({&suspect, 1}, feature_level_, /*alone=*/true);
     AddSpan(suspect);
   } else {
-    AddDecodes();
-    if (!input->spans.empty()) builder_.LimitTokens(max_step_tokens_);
+    AddSpans(/*in_decode=*/true);
+    if (!input->spans.empty()) builder_.LimitTime(step_time_limit_);
+    schedulable_.clear();
     for (const auto& sequence : running_) {
-      if (IsSchedulable(*sequence)) builder_.AddVisionJobs(sequence.get(), feature_level_);
+      if (IsSchedulable(*sequence)) schedulable_.push_back(sequence.get());
     }
-    AddPrefills();
+    builder_.AddVisionJobs(schedulable_, feature_level_, /*alone=*/false);
+    AddSpans(/*in_decode=*/false);
   }
   RequeuePreempted();
   input->retired_slots.swap(pending_retired_slots_);
@@ -348,16 +312,10 @@ bool Scheduler::IsSchedulable(const Sequence& sequence) {
   return sequence.state() == SequenceState::kRunning && !sequence.is_leaving();
 }
 
-void Scheduler::AddDecodes() {
+void Scheduler::AddSpans(bool in_decode) {
+  // A decode that was served has nothing left to submit, and cannot be served twice.
   for (const auto& sequence : running_) {
-    if (sequence->in_decode()) AddSpan(sequence.get());
-  }
-}
-
-void Scheduler::AddPrefills() {
-  // A decode that was served already has nothing left to submit.
-  for (const auto& sequence : running_) {
-    if (!sequence->in_decode()) AddSpan(sequence.get());
+    if (sequence->in_decode() == in_decode) AddSpan(sequence.get());
   }
 }
 
@@ -372,18 +330,22 @@ void Scheduler::Admit(const Turn& turn) {
   while (!waiting_.empty() && !free_slots_.empty() && num_leaving_ == 0) {
     if (blocks_are_short_ && !running_.empty()) return;
     Sequence* next = waiting_.Next(turn.now, may_start);
-    if (next == nullptr || !TakePrefix(next)) return;
+    if (next == nullptr) return;
+    const Sequence* source = FindForkSource(*next);
+    std::optional<BlockCopy> copy;
+    if (!TakeBlocks(source, next, &copy)) return;
     std::unique_ptr<Sequence> sequence = waiting_.Remove(next->sequence_key());
-    expiries_.erase({ExpiryOf(*sequence), sequence->sequence_key()});
-    sequence->MoveTo(SequenceState::kRunning);
-    const absl::Time expiry = ExpiryOf(*sequence);
-    if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, sequence->sequence_key());
-    sequence->set_slot(free_slots_.back());
+    expiries_.erase({ExpiryOf(*next), next->sequence_key()});
+    next->MoveTo(SequenceState::kRunning);
+    const absl::Time expiry = ExpiryOf(*next);
+    if (expiry != absl::InfiniteFuture()) expiries_.emplace(expiry, next->sequence_key());
+    next->set_slot(free_slots_.back());
     free_slots_.pop_back();
-    slot_owner_[sequence->slot()] = sequence.get();
-    SkipCachedImages(sequence.get(), turn);
+    slot_owner_[next->slot()] = next;
+    SkipKnownImages(source, next, turn);
+    if (copy.has_value()) builder_.AddCopy(next, *copy);
     const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
-      return IsMoreUrgent(*sequence, *other);
+      return IsMoreUrgent(*next, *other);
     });
     running_.insert(place, std::move(sequence));
   }
@@ -396,65 +358,47 @@ bool Scheduler::MayStart(const Sequence& sequence) const {
 }
 
 int64_t Scheduler::NumPromisedBlocks() const {
-  int64_t count = 0;
+  // One more for each that runs: it shall not be preempted for a newcomer's sake at once.
+  auto count = static_cast<int64_t>(running_.size());
   for (const auto& sequence : running_) {
     if (sequence->request().kind == RequestKind::kRoute) continue;
-    const int64_t num_blocks = BlockTable::NumBlocksFor(sequence->num_tokens(), block_size_);
-    const auto num_taken = static_cast<int64_t>(sequence->blocks().ids().size());
-    count += std::max<int64_t>(num_blocks - num_taken, 0);
+    count += kv_.NumMissing(*sequence, sequence->num_tokens());
   }
   return count;
 }
 
-bool Scheduler::TakePrefix(Sequence* sequence) {
+bool Scheduler::TakeBlocks(const Sequence* source,
+                           Sequence* sequence,
+                           std::optional<BlockCopy>* copy) {
   if (sequence->request().kind == RequestKind::kRoute) return true;
-  const int64_t max_blocks = BlockTable::NumBlocksFor(sequence->max_positions(), block_size_);
-  sequence->block_keys().reserve(max_blocks);
-  sequence->blocks().mutable_ids()->reserve(max_blocks);
-  const int32_t num_tokens = sequence->num_tokens();
-  const bool use_cache = options_.enable_prefix_caching && sequence->request().use_prefix_cache;
-  prefix_blocks_.clear();
-  int32_t num_unowned = 0;
-  if (use_cache) {
-    // At least one token is computed: its logits are wanted.
-    key_maker_.Extend(*sequence, num_tokens, &sequence->block_keys());
-    const int32_t most = (num_tokens - 1) / block_size_;
-    for (int32_t i = 0; i < most; ++i) {
-      const BlockId block = prefixes_.Find(sequence->block_keys()[i]);
-      if (block < 0) break;
-      if (pool_.ref_count(block) == 0) ++num_unowned;
-      prefix_blocks_.push_back(block);
-    }
-  }
-  const auto num_hits = static_cast<int32_t>(prefix_blocks_.size());
-  const int64_t num_missing = BlockTable::NumBlocksFor(num_tokens, block_size_) - num_hits;
-  // One more for each that runs: it shall not be preempted for the newcomer's sake at once.
-  const auto num_running = static_cast<int64_t>(running_.size());
-  const int64_t num_wanted = num_missing + num_unowned + num_running + NumPromisedBlocks();
-  if (num_wanted > pool_.num_available()) return false;
-  for (const BlockId block : prefix_blocks_) pool_.AddRef(block);
-  sequence->blocks().mutable_ids()->assign(prefix_blocks_.begin(), prefix_blocks_.end());
-  sequence->TakeCachedTokens(num_hits * block_size_);
-  if (use_cache) {
-    totals_.num_prefix_query_tokens += num_tokens;
-    totals_.num_prefix_hit_tokens += int64_t{num_hits} * block_size_;
-  }
-  return true;
+  if (source == nullptr) return kv_.Start(sequence, NumPromisedBlocks());
+  return kv_.Fork(*source, sequence, NumPromisedBlocks(), copy);
 }
 
-void Scheduler::SkipCachedImages(Sequence* sequence, const Turn& turn) {
+const Sequence* Scheduler::FindForkSource(const Sequence& sequence) const {
+  if (sequence.request().num_sequences == 1) return nullptr;
+  for (int32_t i = 0; i < sequence.request().num_sequences; ++i) {
+    const auto it = live_.find({sequence.key(), i});
+    if (it == live_.end() || it->second == &sequence) continue;
+    if (KvCacheManager::CanFork(*it->second, sequence)) return it->second;
+  }
+  return nullptr;
+}
+
+void Scheduler::SkipKnownImages(const Sequence* source, Sequence* sequence, const Turn& turn) {
   const std::vector<PlacedImage>& images = sequence->request().images;
   int32_t last_block = -1;
   size_t nth_in_block = 0;
   for (size_t i = 0; i < images.size(); ++i) {
     const int32_t end = images[i].position + images[i].num_tokens;
     if (end > sequence->num_computed_tokens()) return;
-    const int32_t block = (end - 1) / block_size_;
+    const int32_t block = (end - 1) / kv_.block_size();
     nth_in_block = block == last_block ? nth_in_block + 1 : 0;
     last_block = block;
     VisualProgress& visual = sequence->visuals()[i];
     visual.state = VisualState::kConsumed;
-    visual.weights = prefixes_.routing(sequence->blocks().ids()[block])[nth_in_block];
+    visual.weights = source != nullptr ? source->visuals()[i].weights
+                                       : kv_.routing(sequence->blocks().ids()[block], nth_in_block);
     ReportRouting(sequence, static_cast<int32_t>(i), CacheLevel::kKv, turn);
   }
 }
@@ -472,7 +416,7 @@ void Scheduler::ReportRouting(Sequence* sequence,
 
 bool Scheduler::AwaitsJobs() const {
   if (num_steps_in_flight() > 0) return false;
-  if (vision_.num_encoding() > 0) return true;
+  if (vision_.num_encoding() > static_cast<int32_t>(vision_.unsubmitted().size())) return true;
   return std::any_of(running_.begin(), running_.end(), [](const auto& sequence) {
     return std::any_of(sequence->visuals().begin(),
                        sequence->visuals().end(),
@@ -503,7 +447,7 @@ void Scheduler::Update(const StepInput& input,
       FinishSequence(sequence, {.status = ClientStatus(failure.status)}, turn);
     }
     CommitSpans(input, *output);
-    AddVisionTimes(*output);
+    AddVisionTimes(input, *output);
     TakeEncodes(*output, turn);
     TakeRoutes(output, turn);
     for (size_t i = 0; i < output->rows.size(); ++i) {
@@ -534,8 +478,14 @@ void Scheduler::FailStep(const StepInput& input, const absl::Status& status, con
     if (std::find(sequences.begin(), sequences.end(), sequence) != sequences.end()) return;
     sequences.push_back(sequence);
   };
+  for (const SlotStart& start : input.new_slots) add(start.slot);
   for (const RouteJob& job : input.route_jobs) add(job.slot);
   for (const Span& span : input.spans) add(span.slot);
+  for (const auto& sequence : running_) {
+    for (const EncodeJob& job : input.encode_jobs) {
+      if (sequence->IsEncoding(job.image.hash)) add(sequence->slot());
+    }
+  }
   const Finish finish{.reason = FinishReason::kError, .status = ClientStatus(status)};
   const bool runs_again = sequences.size() > 1 && !absl::IsUnavailable(status);
   for (Sequence* sequence : sequences) {
@@ -573,7 +523,7 @@ void Scheduler::CommitSpans(const StepInput& input, const StepOutput& output) {
     sequence->CommitTokens(span.num_tokens);
     sequence->Absolve();
     shares_.Charge(sequence->request().tenant, span.num_tokens);
-    KeepFullBlocks(sequence, num_computed_before);
+    kv_.OfferPrefix(sequence, num_computed_before);
     const bool is_prefill = span.start_position < sequence->num_prompt_tokens();
     const Stage stage = is_prefill ? Stage::kPrefill : Stage::kDecode;
     sequence->stages()[stage] += output.times[stage];
@@ -592,33 +542,18 @@ void Scheduler::CommitSpans(const StepInput& input, const StepOutput& output) {
   }
 }
 
-void Scheduler::KeepFullBlocks(Sequence* sequence, int32_t num_computed_before) {
-  const int32_t first = num_computed_before / block_size_;
-  const int32_t end = sequence->num_computed_tokens() / block_size_;
-  if (first >= end || !options_.enable_prefix_caching || !sequence->request().use_prefix_cache) {
+void Scheduler::AddVisionTimes(const StepInput& input, const StepOutput& output) {
+  if (input.encode_jobs.empty() && output.encodes_done.empty() && output.routes_done.empty()) {
     return;
   }
-  key_maker_.Extend(*sequence, sequence->num_computed_tokens(), &sequence->block_keys());
-  const std::vector<PlacedImage>& images = sequence->request().images;
-  for (int32_t i = first; i < end; ++i) {
-    std::vector<std::vector<float>> routing;
-    for (size_t image = 0; image < images.size(); ++image) {
-      const int32_t last = images[image].position + images[image].num_tokens - 1;
-      if (last / block_size_ == i) routing.push_back(sequence->visuals()[image].weights);
-    }
-    const BlockId block = sequence->blocks().ids()[i];
-    if (prefixes_.Insert(sequence->block_keys()[i], block, std::move(routing))) pool_.Keep(block);
-  }
-}
-
-void Scheduler::AddVisionTimes(const StepOutput& output) {
-  if (output.encodes_done.empty() && output.routes_done.empty()) return;
   for (const auto& sequence : running_) {
     bool encoded = false;
     bool routed = false;
     for (size_t i = 0; i < sequence->visuals().size(); ++i) {
-      if (sequence->visuals()[i].state != VisualState::kRouting) continue;
+      const VisualState state = sequence->visuals()[i].state;
+      if (state != VisualState::kRouting && state != VisualState::kEncoding) continue;
       const ImageHash& hash = sequence->request().images[i].image.hash;
+      for (const EncodeJob& job : input.encode_jobs) encoded |= job.image.hash == hash;
       for (const EncodeDone& done : output.encodes_done) encoded |= done.image == hash;
       for (const RouteDone& done : output.routes_done) routed |= done.slot == sequence->slot();
     }
@@ -640,12 +575,13 @@ void Scheduler::TakeEncodes(const StepOutput& output, const Turn& turn) {
     }
     if (!vision_.AbortEncode(done.image, output.step_id)) continue;
     pending_evicted_images_.push_back(done.image);
-    // Those whose RouteJob reads the lost features fail; those that still wait try again.
+    // Those for whom it was encoded fail; those that waited for it try again.
     const Finish finish{.reason = FinishReason::kError, .status = ClientStatus(done.status)};
     for (const auto& sequence : running_) {
       bool reads = false;
       for (size_t i = 0; i < sequence->visuals().size(); ++i) {
-        reads |= sequence->visuals()[i].state == VisualState::kRouting &&
+        const VisualState state = sequence->visuals()[i].state;
+        reads |= (state == VisualState::kRouting || state == VisualState::kEncoding) &&
                  sequence->request().images[i].routing != RoutingSource::kZeros &&
                  sequence->request().images[i].image.hash == done.image;
       }
@@ -713,9 +649,7 @@ void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
 // ---- Invariants ----
 
 absl::Status Scheduler::CheckIntegrity() const {
-  RETURN_IF_ERROR(pool_.CheckIntegrity());
-  std::vector<int32_t> num_owners(pool_.num_blocks(), 0);
-  size_t num_slots = free_slots_.size();
+  std::vector<const Sequence*> holders;
   int32_t num_leaving = 0;
   for (const auto* sequences : {&running_, &retiring_}) {
     const SequenceState state =
@@ -728,35 +662,13 @@ absl::Status Scheduler::CheckIntegrity() const {
                                                 sequence->slot(),
                                                 " of another"));
       }
-      ++num_slots;
+      holders.push_back(sequence.get());
       if (sequence->is_leaving() && state == SequenceState::kRunning) ++num_leaving;
-      for (const BlockId block : sequence->blocks().ids()) ++num_owners[block];
-      // Only what is computed and in the prefix cache may be shared.
-      const auto num_computed_blocks =
-          static_cast<size_t>(sequence->num_computed_tokens() / block_size_);
-      for (size_t i = num_computed_blocks; i < sequence->blocks().ids().size(); ++i) {
-        if (pool_.ref_count(sequence->blocks().ids()[i]) != 1) {
-          return absl::InternalError(
-              absl::StrCat("block ", sequence->blocks().ids()[i], " is shared and still written"));
-        }
-      }
     }
   }
-  for (BlockId block = 0; block < pool_.num_blocks(); ++block) {
-    if (pool_.ref_count(block) != num_owners[block]) {
-      return absl::InternalError(absl::StrCat("block ",
-                                              block,
-                                              " has ",
-                                              pool_.ref_count(block),
-                                              " owners, and is in ",
-                                              num_owners[block],
-                                              " tables"));
-    }
-    if (pool_.ref_count(block) == 0 && pool_.is_kept(block) != prefixes_.Contains(block)) {
-      return absl::InternalError(absl::StrCat("block ", block, " is kept for nothing"));
-    }
-  }
-  if (num_slots != slot_owner_.size()) {
+  RETURN_IF_ERROR(kv_.CheckIntegrity(holders));
+  if (const size_t num_slots = free_slots_.size() + holders.size();
+      num_slots != slot_owner_.size()) {
     return absl::InternalError(absl::StrCat(num_slots, " of ", slot_owner_.size(), " slots"));
   }
   if (num_leaving != num_leaving_) {

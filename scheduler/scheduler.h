@@ -32,9 +32,10 @@
 #define PARROT_SCHEDULER_SCHEDULER_H_
 
 #include <cstdint>
-#include <limits>
 #include <memory>
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,7 +47,7 @@
 #include "model/api/step.h"
 #include "scheduler/block_pool.h"
 #include "scheduler/event.h"
-#include "scheduler/prefix_cache.h"
+#include "scheduler/kv_cache_manager.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 #include "scheduler/step_builder.h"
@@ -72,13 +73,11 @@ struct SchedulerTotals {
   int64_t num_prompt_tokens = 0;     // computed
   int64_t num_generated_tokens = 0;  // sent as TokenEvents
   int64_t num_preemptions = 0;
-  int64_t num_retries = 0;              // sequences put back because a step was lost
-  int64_t num_prefix_query_tokens = 0;  // of prompts that looked for a prefix
-  int64_t num_prefix_hit_tokens = 0;
+  int64_t num_retries = 0;         // sequences put back because a step was lost
   int64_t num_vision_queries = 0;  // RouteJobs that read features
   int64_t num_vision_hits = 0;     // of these, of features that were there
-  double mean_completion_tokens =
-      0.0;  // of sequences that came to their end; recent ones count more
+  // Of sequences that came to their end; recent ones count more.
+  double mean_completion_tokens = 0.0;
 };
 
 class Scheduler {
@@ -112,9 +111,8 @@ class Scheduler {
               absl::Time now,
               std::vector<EngineEvent>* events);
 
-  // While somebody decodes, a step has no more positions than this (one for each that decodes
-  // always fits the budget of options).
-  void set_max_step_tokens(int32_t max_step_tokens) { max_step_tokens_ = max_step_tokens; }
+  // While somebody decodes, towers are cut and prompt chunks shrink to this.
+  void set_step_time_limit(const StepTimeLimit& limit) { step_time_limit_ = limit; }
   // Forgets every prefix and every image that no live sequence uses.
   void FlushCache();
 
@@ -126,7 +124,8 @@ class Scheduler {
   int32_t num_steps_in_flight() const {
     return static_cast<int32_t>(last_submitted_step_ - last_finished_step_);
   }
-  const BlockPool& blocks() const { return pool_; }
+  const BlockPool& blocks() const { return kv_.pool(); }
+  const KvCacheManager& kv_cache() const { return kv_; }
   const VisionCacheIndex& vision() const { return vision_; }
   const SchedulerTotals& totals() const { return totals_; }
 
@@ -151,18 +150,19 @@ class Scheduler {
   void Admit(const Turn& turn);
   // The n samples of a request share its prompt: the others wait until the first has computed it.
   bool MayStart(const Sequence& sequence) const;
-  // Blocks that those who run will still take for the tokens they have.
+  // Blocks that those who run will still take for the tokens they have, and one more for each.
   int64_t NumPromisedBlocks() const;
-  // Takes the blocks of the longest known prefix, when there is room for the rest of its tokens
-  // beside what is promised to others; else changes nothing.
-  bool TakePrefix(Sequence* sequence);
-  // Images whose keys and values were all found need no features; what the router said of them is
+  // Gives a sequence that is to start the blocks of what is known of its tokens, when there is room
+  // for the rest of them beside what is promised to others; else changes nothing. `source`: the
+  // other answer to its request that it forks from, or null.
+  bool TakeBlocks(const Sequence* source, Sequence* sequence, std::optional<BlockCopy>* copy);
+  const Sequence* FindForkSource(const Sequence& sequence) const;
+  // Images whose keys and values are all there need no features; what the router said of them is
   // reported again.
-  void SkipCachedImages(Sequence* sequence, const Turn& turn);
+  void SkipKnownImages(const Sequence* source, Sequence* sequence, const Turn& turn);
   void ReportRouting(Sequence* sequence, int32_t image_idx, CacheLevel level, const Turn& turn);
 
-  void AddDecodes();
-  void AddPrefills();
+  void AddSpans(bool in_decode);
   void AddSpan(Sequence* sequence);
   // The one that runs next and alone; null when nobody is suspect.
   Sequence* FirstSuspect() const;
@@ -178,7 +178,6 @@ class Scheduler {
   void ReleaseSlot(Sequence* sequence);
   // Takes the sequences that left out of running_, back into the queue.
   void RequeuePreempted();
-  void KeepFullBlocks(Sequence* sequence, int32_t num_computed_before);
   // A RouteJob or EncodeJob is unfinished, and no step in flight can bring it.
   bool AwaitsJobs() const;
 
@@ -186,7 +185,7 @@ class Scheduler {
   static bool Matches(const StepInput& input, const StepOutput& output);
   void FailStep(const StepInput& input, const absl::Status& status, const Turn& turn);
   void CommitSpans(const StepInput& input, const StepOutput& output);
-  void AddVisionTimes(const StepOutput& output);
+  void AddVisionTimes(const StepInput& input, const StepOutput& output);
   void TakeEncodes(const StepOutput& output, const Turn& turn);
   void TakeRoutes(StepOutput* output, const Turn& turn);
   void TakeRow(Sequence* sequence, RowResult* row, const Turn& turn);
@@ -204,10 +203,7 @@ class Scheduler {
   absl::Time ExpiryOf(const Sequence& sequence) const;
 
   const SchedulerOptions options_;
-  BlockPool pool_;
-  const int32_t block_size_;
-  PrefixKeyMaker key_maker_;
-  PrefixCache prefixes_;
+  KvCacheManager kv_;
   const CacheLevel feature_level_;  // what features that are there spare a request
   VisionCacheIndex vision_;
   StepBuilder builder_;
@@ -219,18 +215,17 @@ class Scheduler {
   absl::flat_hash_map<SequenceKey, Sequence*> live_;       // waiting and running
   std::set<std::pair<absl::Time, SequenceKey>> expiries_;  // of live_, finite ones
   int32_t num_leaving_ = 0;                                // of running_
-  int32_t max_step_tokens_ = std::numeric_limits<int32_t>::max();
+  StepTimeLimit step_time_limit_;
   bool blocks_are_short_ = false;  // somebody wanted more in the last Schedule
 
   std::vector<SlotId> free_slots_;
-  std::vector<Sequence*> slot_owner_;  // by slot; running or retiring
+  std::vector<Sequence*> slot_owner_;   // by slot; running or retiring
+  std::vector<Sequence*> schedulable_;  // reused by one call
 
   // For the next step to tell the worker.
   std::vector<SlotId> pending_retired_slots_;
   std::vector<std::pair<SlotId, int32_t>> pending_released_visuals_;
   std::vector<ImageHash> pending_evicted_images_;
-  std::vector<BlockId> evicted_blocks_;  // reused by one call
-  std::vector<BlockId> prefix_blocks_;   // reused by one call
 
   uint64_t last_submitted_step_ = 0;
   uint64_t last_finished_step_ = 0;

@@ -123,6 +123,27 @@ bool Sequence::all_visuals_routed() const {
   });
 }
 
+bool Sequence::IsEncoding(const ImageHash& image) const {
+  for (size_t i = 0; i < visuals_.size(); ++i) {
+    if (visuals_[i].state == VisualState::kEncoding && request_->images[i].image.hash == image) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Sequence::NeedsFeatures(const ImageHash& image) const {
+  for (size_t i = 0; i < visuals_.size(); ++i) {
+    const bool is_open =
+        visuals_[i].state == VisualState::kAbsent || visuals_[i].state == VisualState::kEncoding;
+    const PlacedImage& placed = request_->images[i];
+    if (is_open && placed.routing != RoutingSource::kZeros && placed.image.hash == image) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void Sequence::MarkFirstStep(absl::Time now) { first_step_at_ = std::min(first_step_at_, now); }
 
 void Sequence::MarkToken(absl::Time now) {

@@ -41,7 +41,8 @@ const char* SequenceStateName(SequenceState state);
 
 // Where the visual tokens of one placed image are.
 enum class VisualState {
-  kAbsent,    // no RouteJob yet
+  kAbsent,    // nothing was asked for
+  kEncoding,  // its image's EncodeJob was submitted for this sequence; the RouteJob follows
   kRouting,   // RouteJob submitted
   kReady,     // the worker holds them
   kConsumed,  // every position is computed; the worker may drop them
@@ -144,6 +145,10 @@ class Sequence {
   // num_prompt_tokens().
   int32_t visual_limit() const;
   bool all_visuals_routed() const;
+  // An EncodeJob of the image was submitted for it.
+  bool IsEncoding(const ImageHash& image) const;
+  // One of its images has yet to be routed from these features.
+  bool NeedsFeatures(const ImageHash& image) const;
 
   // Times. Set once each; the first call counts.
   void MarkFirstStep(absl::Time now);

@@ -1,6 +1,7 @@
 #include "scheduler/step_builder.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace parrot {
@@ -12,6 +13,9 @@ void StepBuilder::Begin(uint64_t step_id, absl::Time now, StepInput* input) {
   now_ = now;
   num_tokens_left_ = budget_.max_tokens;
   num_images_left_ = budget_.max_images;
+  price_ = {};
+  seconds_left_ = std::numeric_limits<double>::infinity();
+  is_due_ = false;
 }
 
 void StepBuilder::Touch(Sequence* sequence) {
@@ -33,25 +37,86 @@ void StepBuilder::Touch(Sequence* sequence) {
   sequence->set_started();
 }
 
-void StepBuilder::AddVisionJobs(Sequence* sequence, CacheLevel level) {
+void StepBuilder::AddVisionJobs(std::span<Sequence* const> sequences,
+                                CacheLevel level,
+                                bool alone) {
+  AddEncodeJobs(sequences, alone);
+  const bool has_time = is_due_ || seconds_left_ > 0.0;
+  if (has_time && (alone || vision_.unsubmitted().empty())) {
+    for (Sequence* sequence : sequences) BeginEncodes(sequence);
+    AddEncodeJobs(sequences, alone);
+  }
+  for (Sequence* sequence : sequences) AddRouteJobs(sequence, level);
+}
+
+void StepBuilder::BeginEncodes(Sequence* sequence) {
   for (size_t i = 0; i < sequence->visuals().size(); ++i) {
-    if (sequence->visuals()[i].state != VisualState::kAbsent) continue;
     const PlacedImage& placed = sequence->request().images[i];
-    sequence->visuals()[i].cache_level = CacheLevel::kNone;
+    VisualProgress& visual = sequence->visuals()[i];
+    if (visual.state != VisualState::kAbsent || placed.routing == RoutingSource::kZeros) continue;
+    const ImageHash& hash = placed.image.hash;
+    const VisionCacheIndex::State state = vision_.state(hash);
+    if (state == VisionCacheIndex::State::kAbsent && num_images_left_ > 0) {
+      --num_images_left_;
+      vision_.BeginEncode(hash, input_->step_id, &input_->evicted_images);
+      input_->encode_jobs.push_back({.image = placed.image});
+      visual.state = VisualState::kEncoding;
+    } else if (state == VisionCacheIndex::State::kEncoding &&
+               vision_.encode_step(hash) == input_->step_id) {
+      visual.state = VisualState::kEncoding;
+    }
+  }
+}
+
+void StepBuilder::AddEncodeJobs(std::span<Sequence* const> sequences, bool alone) {
+  towers_.clear();
+  int32_t num_layers = 0;
+  for (const ImageHash& hash : vision_.unsubmitted()) {
+    const bool is_needed =
+        std::any_of(sequences.begin(), sequences.end(), [&](const Sequence* sequence) {
+          return sequence->NeedsFeatures(hash);
+        });
+    if (alone && !is_needed) continue;
+    towers_.push_back(hash);
+    num_layers = std::max(num_layers, vision_.num_layers_left(hash));
+  }
+  if (towers_.empty()) return;
+  const double layer_price =
+      price_.image * static_cast<double>(towers_.size()) / budget_.num_vision_layers;
+  if (seconds_left_ < layer_price * num_layers) {
+    num_layers = std::max(1, static_cast<int32_t>(seconds_left_ / layer_price));
+  }
+  seconds_left_ -= layer_price * num_layers;
+  is_due_ = false;
+  for (const ImageHash& hash : towers_) {
+    const int32_t count = std::min(num_layers, vision_.num_layers_left(hash));
+    const int32_t first = vision_.SubmitLayers(hash, count, input_->step_id);
+    if (first > 0) {
+      --num_images_left_;
+      input_->encode_jobs.push_back({.image = {.hash = hash}});
+    }
+    const auto job = std::find_if(input_->encode_jobs.begin(),
+                                  input_->encode_jobs.end(),
+                                  [&](const EncodeJob& other) { return other.image.hash == hash; });
+    job->first_layer = first;
+    job->num_layers = count;
+  }
+}
+
+void StepBuilder::AddRouteJobs(Sequence* sequence, CacheLevel level) {
+  for (size_t i = 0; i < sequence->visuals().size(); ++i) {
+    VisualProgress& visual = sequence->visuals()[i];
+    if (visual.state != VisualState::kAbsent && visual.state != VisualState::kEncoding) continue;
+    const PlacedImage& placed = sequence->request().images[i];
+    CacheLevel cache_level = CacheLevel::kNone;
     if (placed.routing != RoutingSource::kZeros) {
       const ImageHash& hash = placed.image.hash;
-      const VisionCacheIndex::State state = vision_.state(hash);
-      if (state == VisionCacheIndex::State::kAbsent) {
-        if (num_images_left_ == 0) continue;
-        --num_images_left_;
-        input_->encode_jobs.push_back({placed.image, 0, budget_.num_vision_layers});
-        vision_.BeginEncode(hash, input_->step_id, &input_->evicted_images);
-      } else if (state == VisionCacheIndex::State::kReady) {
-        sequence->visuals()[i].cache_level = level;
-      } else if (vision_.encode_step(hash) != input_->step_id) {
-        continue;
-      }
+      const bool is_ready = vision_.state(hash) == VisionCacheIndex::State::kReady;
+      const bool is_own = visual.state == VisualState::kEncoding;
+      if (!is_ready && !(is_own && vision_.EndsIn(hash, input_->step_id))) continue;
+      if (!is_own) cache_level = level;
     }
+    visual.cache_level = cache_level;
     AddRouteJob(sequence, static_cast<int32_t>(i));
   }
 }
@@ -72,9 +137,17 @@ void StepBuilder::AddRouteJob(Sequence* sequence, int32_t image_idx) {
   visual.route_step = input_->step_id;
 }
 
-void StepBuilder::LimitTokens(int32_t max_tokens) {
+void StepBuilder::LimitTime(const StepTimeLimit& limit) {
+  price_ = limit.price;
   const int32_t num_taken = budget_.max_tokens - num_tokens_left_;
-  num_tokens_left_ = std::clamp(max_tokens - num_taken, 0, num_tokens_left_);
+  seconds_left_ = absl::ToDoubleSeconds(limit.limit) - price_.step - price_.token * num_taken;
+  is_due_ = true;
+}
+
+int64_t StepBuilder::NumTokensInTime() const {
+  if (seconds_left_ >= price_.token * num_tokens_left_) return num_tokens_left_;
+  const auto count = static_cast<int64_t>(std::max(seconds_left_, 0.0) / price_.token);
+  return std::max<int64_t>(count, is_due_ ? 1 : 0);
 }
 
 int32_t StepBuilder::SpanEnd(const Sequence& sequence) const {
@@ -84,8 +157,13 @@ int32_t StepBuilder::SpanEnd(const Sequence& sequence) const {
   const int32_t visual_limit = sequence.visual_limit();
   if (visual_limit < sequence.num_prompt_tokens()) end = std::min<int64_t>(end, visual_limit);
   end = std::min(end, sequence.max_positions());
-  end = std::min<int64_t>(end, int64_t{begin} + num_tokens_left_);
+  end = std::min<int64_t>(end, begin + std::min<int64_t>(num_tokens_left_, NumTokensInTime()));
   return std::max(begin, static_cast<int32_t>(end));
+}
+
+void StepBuilder::AddCopy(Sequence* sequence, const BlockCopy& copy) {
+  Touch(sequence);
+  input_->block_copies.push_back(copy);
 }
 
 void StepBuilder::AppendBlocks(const Sequence& sequence, size_t first) {
@@ -121,6 +199,8 @@ void StepBuilder::AddSpan(Sequence* sequence, int32_t end) {
   AddVisualSpans(*sequence, begin, end);
   sequence->SubmitTokens(span.num_tokens, samples);
   num_tokens_left_ -= span.num_tokens;
+  seconds_left_ -= price_.token * span.num_tokens;
+  is_due_ = false;
 }
 
 void StepBuilder::AddVisualSpans(const Sequence& sequence, int32_t begin, int32_t end) {

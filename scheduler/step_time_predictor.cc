@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace parrot {
@@ -21,10 +20,8 @@ constexpr double kMaxSurprise = 4.0;
 // Refits that only push rounding errors about.
 constexpr double kMinPivot = 1e-12;
 
-std::array<double, 3> Features(int64_t num_tokens, int64_t num_images) {
-  return {1.0 / kScales[0],
-          static_cast<double>(num_tokens) / kScales[1],
-          static_cast<double>(num_images) / kScales[2]};
+std::array<double, 3> Features(int64_t num_tokens, double num_images) {
+  return {1.0 / kScales[0], static_cast<double>(num_tokens) / kScales[1], num_images / kScales[2]};
 }
 
 double Dot(const std::array<double, 3>& a, const std::array<double, 3>& b) {
@@ -33,7 +30,7 @@ double Dot(const std::array<double, 3>& a, const std::array<double, 3>& b) {
 
 }  // namespace
 
-void StepTimePredictor::Observe(int32_t num_tokens, int32_t num_images, absl::Duration elapsed) {
+void StepTimePredictor::Observe(int32_t num_tokens, double num_images, absl::Duration elapsed) {
   double seconds = absl::ToDoubleSeconds(elapsed);
   if (!(seconds > 0.0) || std::isinf(seconds)) return;
   const Vector x = Features(num_tokens, num_images);
@@ -101,7 +98,7 @@ void StepTimePredictor::Refit() {
 }
 
 absl::Duration StepTimePredictor::Step(int64_t num_tokens, int64_t num_images) const {
-  return absl::Seconds(Dot(Features(num_tokens, num_images), theta_));
+  return absl::Seconds(Dot(Features(num_tokens, static_cast<double>(num_images)), theta_));
 }
 
 absl::Duration StepTimePredictor::FirstToken(const Queue& queue) const {
@@ -115,15 +112,6 @@ absl::Duration StepTimePredictor::FirstToken(const Queue& queue) const {
   const absl::Duration wait = queue.num_steps_until_slot * Step(decoding, 0);
   return wait + (num_steps - 1) * Step(0, 0) +
          Step(queue.num_tokens + num_steps * decoding, queue.num_images);
-}
-
-int32_t StepTimePredictor::MaxTokens(absl::Duration limit, int32_t num_images) const {
-  const double left = absl::ToDoubleSeconds(limit - Step(0, num_images));
-  if (left < 0.0) return 0;
-  const double seconds_per_token = coefficients().token;
-  constexpr int32_t kMax = std::numeric_limits<int32_t>::max();
-  if (left >= seconds_per_token * kMax) return kMax;
-  return static_cast<int32_t>(left / seconds_per_token);
 }
 
 StepTimePredictor::Coefficients StepTimePredictor::coefficients() const {

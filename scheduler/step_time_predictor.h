@@ -44,16 +44,13 @@ class StepTimePredictor {
     int32_t max_step_images = 1;
   };
 
-  // One finished step: positions computed, images encoded, from its start to its end. Times that
-  // are not positive are ignored.
-  void Observe(int32_t num_tokens, int32_t num_images, absl::Duration elapsed);
+  // One finished step: positions computed, vision towers run (parts of them count in part), from
+  // its start to its end. Times that are not positive are ignored.
+  void Observe(int32_t num_tokens, double num_images, absl::Duration elapsed);
 
   absl::Duration Step(int64_t num_tokens, int64_t num_images) const;
   // Until the first token, if nothing is reused of caches and nobody more urgent comes.
   absl::Duration FirstToken(const Queue& queue) const;
-  // The most positions of a step with so many images that is expected to end within `limit`: 0 if
-  // the images alone take longer, INT32_MAX if positions cost nothing.
-  int32_t MaxTokens(absl::Duration limit, int32_t num_images) const;
 
   // Enough steps were seen for decisions.
   bool is_ready() const { return num_observed_ >= kMinObserved; }

@@ -20,7 +20,7 @@ void VisionCacheIndex::Release(const ImageHash& image, std::vector<ImageHash>* e
     return;
   }
   if (entry.state == State::kEncoding) {
-    --num_encoding_;
+    EndEncode(image);
     --num_present_;
     evicted->push_back(image);
   }
@@ -39,16 +39,28 @@ void VisionCacheIndex::EvictDownTo(int64_t num_images, std::vector<ImageHash>* e
 
 void VisionCacheIndex::EvictUnused(std::vector<ImageHash>* evicted) { EvictDownTo(0, evicted); }
 
-VisionCacheIndex::State VisionCacheIndex::state(const ImageHash& image) const {
+const VisionCacheIndex::Entry& VisionCacheIndex::Get(const ImageHash& image) const {
   const auto it = entries_.find(image);
   PARROT_CHECK(it != entries_.end());
-  return it->second.state;
+  return it->second;
+}
+
+VisionCacheIndex::State VisionCacheIndex::state(const ImageHash& image) const {
+  return Get(image).state;
 }
 
 uint64_t VisionCacheIndex::encode_step(const ImageHash& image) const {
-  const auto it = entries_.find(image);
-  PARROT_CHECK(it != entries_.end());
-  return it->second.encode_step;
+  return Get(image).encode_step;
+}
+
+int32_t VisionCacheIndex::num_layers_left(const ImageHash& image) const {
+  return num_layers_ - Get(image).num_submitted_layers;
+}
+
+bool VisionCacheIndex::EndsIn(const ImageHash& image, uint64_t step_id) const {
+  const Entry& entry = Get(image);
+  return entry.state == State::kEncoding && entry.num_submitted_layers == num_layers_ &&
+         entry.last_step == step_id;
 }
 
 void VisionCacheIndex::BeginEncode(const ImageHash& image,
@@ -59,8 +71,27 @@ void VisionCacheIndex::BeginEncode(const ImageHash& image,
   PARROT_CHECK(it != entries_.end() && it->second.state == State::kAbsent);
   it->second.state = State::kEncoding;
   it->second.encode_step = step_id;
+  it->second.num_submitted_layers = 0;
+  unsubmitted_.push_back(image);
   ++num_encoding_;
   ++num_present_;
+}
+
+int32_t VisionCacheIndex::SubmitLayers(const ImageHash& image, int32_t count, uint64_t step_id) {
+  const auto it = entries_.find(image);
+  PARROT_CHECK(it != entries_.end() && it->second.state == State::kEncoding);
+  Entry& entry = it->second;
+  const int32_t first = entry.num_submitted_layers;
+  PARROT_CHECK(count >= 1 && count <= num_layers_ - first) << first << " + " << count;
+  entry.num_submitted_layers += count;
+  entry.last_step = step_id;
+  if (entry.num_submitted_layers == num_layers_) std::erase(unsubmitted_, image);
+  return first;
+}
+
+void VisionCacheIndex::EndEncode(const ImageHash& image) {
+  --num_encoding_;
+  std::erase(unsubmitted_, image);
 }
 
 bool VisionCacheIndex::FinishEncode(const ImageHash& image, uint64_t done_step) {
@@ -70,7 +101,7 @@ bool VisionCacheIndex::FinishEncode(const ImageHash& image, uint64_t done_step) 
     return false;
   }
   it->second.state = State::kReady;
-  --num_encoding_;
+  EndEncode(image);
   return true;
 }
 
@@ -81,7 +112,7 @@ bool VisionCacheIndex::AbortEncode(const ImageHash& image, uint64_t step_id) {
     return false;
   }
   it->second.state = State::kAbsent;
-  --num_encoding_;
+  EndEncode(image);
   --num_present_;
   return true;
 }

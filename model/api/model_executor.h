@@ -20,7 +20,7 @@ struct ExecutorCapacity {
   int32_t max_steps_in_flight = 1;  // 1 on CPU, 2 on CUDA
   int32_t image_tokens = 0;         // rows of V per image
   int32_t num_experts = 0;
-  int32_t num_vision_layers = 0;  // layers of a whole EncodeJob
+  int32_t num_vision_layers = 1;  // layers of a whole EncodeJob
   // What one image keeps in memory until it is evicted: its features, or with caches_experts its
   // experts' outputs too.
   int64_t image_bytes = 0;

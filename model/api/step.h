@@ -162,7 +162,8 @@ struct StepInput {
   void Clear();
   bool empty() const {
     return retired_slots.empty() && released_visuals.empty() && evicted_images.empty() &&
-           encode_jobs.empty() && route_jobs.empty() && spans.empty();
+           block_copies.empty() && new_slots.empty() && encode_jobs.empty() && route_jobs.empty() &&
+           spans.empty();
   }
 };
 

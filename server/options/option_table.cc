@@ -275,8 +275,8 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
   add(DurationOption(
       {"max-step-time",
        group,
-       "While answers stream, prompt chunks shrink so that a step is not expected to "
-       "take longer; 0: no limit."},
+       "While answers stream, vision towers are cut and prompt chunks shrink so that a step is "
+       "not expected to take longer; 0: no limit."},
       &Options::max_step_time,
       absl::ZeroDuration(),
       absl::Hours(1)));

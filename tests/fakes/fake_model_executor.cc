@@ -107,7 +107,10 @@ void FakeModelExecutor::Run(Job job) {
     for (const Span& span : input.spans) num_tokens += span.num_tokens;
     const auto num_images = static_cast<int32_t>(input.encode_jobs.size());
     counts_.num_tokens += num_tokens;
-    counts_.num_encodes += num_images;
+    for (const EncodeJob& encode : input.encode_jobs) {
+      ++(encode.first_layer == 0 ? counts_.num_encodes : counts_.num_cut_encodes);
+    }
+    counts_.num_block_copies += static_cast<int64_t>(input.block_copies.size());
     counts_.num_routes += static_cast<int64_t>(input.route_jobs.size());
     counts_.max_step_tokens = std::max(counts_.max_step_tokens, num_tokens);
     counts_.max_step_spans =

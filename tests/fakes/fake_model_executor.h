@@ -51,8 +51,10 @@ class FakeModelExecutor final : public ModelExecutor {
     int64_t num_steps = 0;
     int64_t num_failed_steps = 0;
     int64_t num_failed_slots = 0;
-    int64_t num_tokens = 0;  // positions computed
-    int64_t num_encodes = 0;
+    int64_t num_tokens = 0;       // positions computed
+    int64_t num_encodes = 0;      // begun
+    int64_t num_cut_encodes = 0;  // jobs that go on with a tower
+    int64_t num_block_copies = 0;
     int64_t num_routes = 0;
     int64_t num_retired_slots = 0;
     int32_t max_step_tokens = 0;  // largest step

@@ -95,6 +95,8 @@ absl::Status FakeModelState::ApplyBookkeeping(const StepInput& input) {
   }
   for (const ImageHash& image : input.evicted_images) {
     features_.erase(image);
+    partials_.erase(image);
+    lost_towers_.erase(image);
     std::erase(pending_encodes_, image);
   }
   for (const BlockCopy& copy : input.block_copies) {
@@ -157,15 +159,24 @@ absl::Status FakeModelState::CheckJobs(const StepInput& input) {
   if (static_cast<int32_t>(input.encode_jobs.size()) > options_.capacity.max_step_images) {
     return Broken(input.encode_jobs.size(), " images in a step");
   }
-  std::set<ImageHash> arriving;
+  std::set<ImageHash> seen;
+  std::set<ImageHash> arriving;  // with this step
   for (const EncodeJob& job : input.encode_jobs) {
-    if (features_.contains(job.image.hash) || !arriving.insert(job.image.hash).second) {
+    if (features_.contains(job.image.hash) || !seen.insert(job.image.hash).second) {
       return Broken("an image is encoded twice");
     }
-    if (job.first_layer != 0 || job.num_layers != options_.capacity.num_vision_layers) {
-      return Broken("encode job of layers ", job.first_layer, " + ", job.num_layers);
+    if (lost_towers_.contains(job.image.hash) && job.first_layer > 0) continue;
+    const auto partial = partials_.find(job.image.hash);
+    const int32_t num_done = partial == partials_.end() ? 0 : partial->second;
+    if (job.first_layer != num_done || job.num_layers < 1 ||
+        num_done + job.num_layers > options_.capacity.num_vision_layers) {
+      return Broken(
+          "encode job of layers ", job.first_layer, " + ", job.num_layers, " after ", num_done);
     }
-    if (job.image.pixels == nullptr) return Broken("encode job without pixels");
+    if (num_done == 0 && job.image.pixels == nullptr) return Broken("encode job without pixels");
+    if (num_done + job.num_layers == options_.capacity.num_vision_layers) {
+      arriving.insert(job.image.hash);
+    }
   }
   std::set<std::pair<SlotId, int32_t>> routed;
   for (const RouteJob& job : input.route_jobs) {
@@ -176,7 +187,7 @@ absl::Status FakeModelState::CheckJobs(const StepInput& input) {
       return Broken("slot ", job.slot, " image ", job.image_idx, " is routed twice");
     }
     if (job.source != RoutingSource::kZeros && !features_.contains(job.image) &&
-        !arriving.contains(job.image)) {
+        !arriving.contains(job.image) && !lost_towers_.contains(job.image)) {
       return Broken("route job of slot ", job.slot, " without features");
     }
     if (job.source == RoutingSource::kWeights &&
@@ -299,7 +310,7 @@ absl::Status FakeModelState::CheckRows(const StepInput& input) {
 }
 
 void FakeModelState::Compute(const StepInput& input, StepOutput* output) {
-  StartJobs(input);
+  StartJobs(input, output);
   for (const Span& span : input.spans) RunSpan(input, span);
   for (const VisualSpan& visual : input.visual_spans) {
     Slot& slot = slots_.at(visual.slot);
@@ -327,6 +338,10 @@ void FakeModelState::Compute(const StepInput& input, StepOutput* output) {
 void FakeModelState::Abandon(const StepInput& input) {
   for (const Span& span : input.spans) SpoilSlot(span.slot);
   for (const RouteJob& job : input.route_jobs) SpoilSlot(job.slot);
+  for (const EncodeJob& job : input.encode_jobs) {
+    partials_.erase(job.image.hash);
+    lost_towers_.insert(job.image.hash);
+  }
   ++now_;
 }
 
@@ -335,12 +350,25 @@ void FakeModelState::SpoilSlot(SlotId slot) {
   if (it != slots_.end()) it->second.spoiled = true;
 }
 
-void FakeModelState::StartJobs(const StepInput& input) {
+void FakeModelState::StartJobs(const StepInput& input, StepOutput* output) {
   for (const EncodeJob& job : input.encode_jobs) {
+    if (lost_towers_.contains(job.image.hash)) {
+      output->encodes_done.push_back({job.image.hash, absl::InternalError("a part is lost")});
+      continue;
+    }
+    const int32_t num_done = job.first_layer + job.num_layers;
+    partials_[job.image.hash] = num_done;
+    if (num_done < options_.capacity.num_vision_layers) continue;
+    partials_.erase(job.image.hash);
     features_[job.image.hash] = now_ + options_.job_delay_steps;
     pending_encodes_.push_back(job.image.hash);
   }
   for (const RouteJob& job : input.route_jobs) {
+    if (job.source != RoutingSource::kZeros && lost_towers_.contains(job.image)) {
+      output->routes_done.push_back(
+          {job.slot, job.image_idx, {}, absl::InternalError("a part is lost")});
+      continue;
+    }
     Visual& visual = slots_.at(job.slot).visuals[job.image_idx];
     visual.fingerprint = VisualFingerprint(job.image, job.source, job.text_ids, job.weights);
     PendingRoute route;

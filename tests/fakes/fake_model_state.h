@@ -68,7 +68,8 @@ class FakeModelState {
   void SpoilSlot(SlotId slot);
 
   int num_live_slots() const { return static_cast<int>(slots_.size()); }
-  int num_features() const { return static_cast<int>(features_.size()); }
+  // Towers that were cut included.
+  int num_features() const { return static_cast<int>(features_.size() + partials_.size()); }
   const FakeModelOptions& options() const { return options_; }
 
  private:
@@ -105,7 +106,7 @@ class FakeModelState {
   absl::Status CheckVisualSpans(const StepInput& input);
   absl::Status CheckRows(const StepInput& input);
 
-  void StartJobs(const StepInput& input);
+  void StartJobs(const StepInput& input, StepOutput* output);
   void FinishJobs(const StepInput& input, StepOutput* output);
   void RunSpan(const StepInput& input, const Span& span);
   RowResult Sample(const Slot& slot, SlotId id, const LogitsRow& row, int32_t position) const;
@@ -118,6 +119,9 @@ class FakeModelState {
   std::vector<uint64_t> cache_;      // [num_blocks * block_size]
   // Images whose features are there (due <= now_) or on their way.
   std::map<ImageHash, int64_t> features_;
+  std::map<ImageHash, int32_t> partials_;  // layers done of towers that were cut
+  // Towers of which an abandoned step had a part: jobs that go on with them fail.
+  std::set<ImageHash> lost_towers_;
   std::vector<ImageHash> pending_encodes_;
   std::vector<PendingRoute> pending_routes_;
   int64_t now_ = 0;  // steps computed

@@ -63,6 +63,8 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
                                "cancel",
                                "cancel of nobody",
                                "cancel of one sequence",
+                               "copied a block",
+                               "cut a tower",
                                "dead at the end",
                                "drain",
                                "executor died",

@@ -19,6 +19,7 @@ const char* MutantName(Mutant mutant) {
                                            "gives a block twice",
                                            "loses a block",
                                            "forgets a retired slot",
+                                           "loses a copy",
                                            "swaps two blocks",
                                            "skips an uncomputed prefix",
                                            "keys by image alone",
@@ -109,6 +110,9 @@ void MutantExecutor::RememberTables(const StepInput& input) {
 void MutantExecutor::MutateBlocks(StepInput* input) {
   if (mutant_ == Mutant::kLosesABlock && !input->block_appends.empty() && Now()) {
     input->block_appends.pop_back();
+  }
+  if (mutant_ == Mutant::kLosesACopy && !input->block_copies.empty() && Now()) {
+    input->block_copies.pop_back();
   }
   for (SlotStart& start : input->new_slots) {
     std::vector<BlockId>& table = start.block_ids;

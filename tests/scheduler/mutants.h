@@ -28,6 +28,7 @@ enum class Mutant {
   kGivesABlockTwice,       // a block of a running sequence goes to another
   kLosesABlock,            // a table grows, and the worker does not hear of it
   kForgetsARetiredSlot,    // the worker keeps a slot, and its blocks, for ever
+  kLosesACopy,             // a block that is to be copied is not
   kSwapsTwoBlocks,         // of one table: positions land in each other's place
   kSkipsUncomputedPrefix,  // takes blocks for computed that are not
   kKeysByImageAlone,       // the stale cache key: the routing text is no part of it

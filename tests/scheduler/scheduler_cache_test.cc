@@ -62,8 +62,8 @@ TEST(SchedulerCacheTest, ARepeatedPromptComputesOnlyItsLastBlock) {
   EXPECT_EQ(driver.sink().Finish(2).num_cached_tokens, 8);
   EXPECT_EQ(driver.num_computed_tokens() - num_cold, num_cold - 8);
   EXPECT_EQ(driver.sink().Tokens(2), ExpectedTokens(*second.Build()));
-  EXPECT_EQ(driver.scheduler().totals().num_prefix_query_tokens, 24);
-  EXPECT_EQ(driver.scheduler().totals().num_prefix_hit_tokens, 8);
+  EXPECT_EQ(driver.scheduler().kv_cache().num_query_tokens(), 24);
+  EXPECT_EQ(driver.scheduler().kv_cache().num_hit_tokens(), 8);
 }
 
 TEST(SchedulerCacheTest, ADialogueReusesItsAnswersToo) {
@@ -114,7 +114,7 @@ TEST(SchedulerCacheTest, ARequestMayRefuseToReadAndToLeaveBlocks) {
   EXPECT_EQ(driver.sink().Finish(2).num_cached_tokens, 0);
   driver.Answer(RequestBuilder(3).Content(5).Text(12).UsePrefixCache(false));
   EXPECT_EQ(driver.sink().Finish(3).num_cached_tokens, 0);
-  EXPECT_EQ(driver.scheduler().totals().num_prefix_query_tokens, 12);
+  EXPECT_EQ(driver.scheduler().kv_cache().num_query_tokens(), 12);
 }
 
 TEST(SchedulerCacheTest, TheServerMayTurnItOff) {

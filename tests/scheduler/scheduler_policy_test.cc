@@ -292,6 +292,40 @@ TEST(SchedulerPolicyTest, TheAnswersOfOneRequestShareTheBlocksOfItsPrompt) {
   }
 }
 
+TEST(SchedulerPolicyTest, EachAnswerGetsItsCopyOfTheBlockThatIsNotFull) {
+  Driver driver;
+  const auto request = RequestBuilder(1).Text(11).MaxTokens(5).NumSequences(3);
+  driver.Add(request);
+  driver.Submit();
+  driver.Finish();
+  const StepInput* step = driver.Submit();
+  ASSERT_EQ(step->block_copies.size(), 2u);
+  EXPECT_EQ(step->block_copies[0].source, step->block_copies[1].source);
+  EXPECT_NE(step->block_copies[0].destination, step->block_copies[1].destination);
+  EXPECT_EQ(driver.scheduler().blocks().num_used(), 2 + 3);
+  driver.Finish();
+  driver.RunAll();
+  EXPECT_EQ(driver.num_computed_tokens(), 11 + 2 * 1 + 3 * 4) << "its last token, for the logits";
+  for (int32_t idx = 0; idx < 3; ++idx) {
+    EXPECT_EQ(driver.sink().Tokens(1, idx), ExpectedTokens(*request.Build()));
+  }
+}
+
+TEST(SchedulerPolicyTest, AnswersWhoseCopyWasLostWithItsStepStartAnew) {
+  Driver driver;
+  const auto request = RequestBuilder(1).Text(11).MaxTokens(5).NumSequences(3);
+  driver.Add(request);
+  driver.Submit();
+  driver.Finish();
+  driver.Submit();
+  StepOutput output = driver.Fail(absl::InternalError("x"));
+  driver.Update(&output);
+  driver.RunAll();
+  for (int32_t idx = 0; idx < 3; ++idx) {
+    EXPECT_EQ(driver.sink().Tokens(1, idx), ExpectedTokens(*request.Build()));
+  }
+}
+
 TEST(SchedulerPolicyTest, TheAnswersOfOneRequestShareItsImage) {
   Driver driver;
   const auto request = RequestBuilder(1).Text(3).Image(4).Text(3).MaxTokens(5).NumSequences(3);
@@ -352,7 +386,9 @@ TEST(SchedulerPolicyTest, SeveralAnswersDoNotNeedThePrefixCache) {
   const auto request = RequestBuilder(1).Text(9).MaxTokens(5).NumSequences(3).UsePrefixCache(false);
   driver.Add(request);
   driver.RunAll();
-  EXPECT_EQ(driver.num_computed_tokens(), 3 * (9 + 4));
+  EXPECT_EQ(driver.num_computed_tokens(), 9 + 2 * 1 + 3 * 4)
+      << "they share its prompt all the same";
+  EXPECT_EQ(driver.scheduler().blocks().num_cached(), 0);
   for (int32_t idx = 0; idx < 3; ++idx) {
     EXPECT_EQ(driver.sink().Tokens(1, idx), ExpectedTokens(*request.Build()));
   }

@@ -144,6 +144,7 @@ void Simulation::Configure() {
   if (Chance(60)) engine_options_.vision_cache_memory_bytes = Pick(0, 4) * capacity.image_bytes;
   engine_options_.priority_aging_interval = absl::Seconds(Pick(1, 10));
   engine_options_.queue_timeout = absl::Seconds(Pick(5, 60));
+  if (Chance(40)) engine_options_.max_step_time = absl::Milliseconds(Pick(1, 300));
   if (Chance(10)) slot_failure_percent_ = Pick(1, 5);
 
   FakeExecutorOptions executor_options;
@@ -456,6 +457,8 @@ void Simulation::CheckEnd() {
   }
   if (!load.health.ok()) Count("dead at the end");
   if (executor_->counts().max_in_flight == 2) Count("two steps in flight");
+  if (executor_->counts().num_block_copies > 0) Count("copied a block");
+  if (executor_->counts().num_cut_encodes > 0) Count("cut a tower");
   if (load.num_preemptions > 0) Count("preemption");
   if (load.num_retries > 0) Count("ran again");
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <random>
 
 #include "gtest/gtest.h"
@@ -47,7 +46,6 @@ TEST(StepTimePredictorTest, KnowsNothingAtFirstAndIsReadyAfterSomeSteps) {
   EXPECT_FALSE(predictor.is_ready());
   EXPECT_EQ(predictor.Step(100, 1), absl::ZeroDuration());
   EXPECT_EQ(predictor.FirstToken({.num_tokens = 100}), absl::ZeroDuration());
-  EXPECT_EQ(predictor.MaxTokens(absl::Seconds(1), 0), std::numeric_limits<int32_t>::max());
   predictor.Observe(1, 0, absl::ZeroDuration());  // no measurement
   predictor.Observe(1, 0, -absl::Seconds(1));
   predictor.Observe(1, 0, absl::InfiniteDuration());
@@ -146,19 +144,15 @@ TEST(StepTimePredictorTest, TheFirstTokenComesAfterAllStepsBeforeIt) {
             absl::ZeroDuration());
 }
 
-TEST(StepTimePredictorTest, MaxTokensIsTheLargestStepThatFits) {
-  std::mt19937 random(5);
-  StepTimePredictor predictor;
-  ObserveTraffic(kWorker, 300, /*noise=*/0.0, random, &predictor);
-  for (const int images : {0, 1}) {
-    for (const double seconds : {0.9, 1.0, 2.5}) {
-      const absl::Duration limit = absl::Seconds(seconds);
-      const int32_t tokens = predictor.MaxTokens(limit, images);
-      EXPECT_LE(predictor.Step(tokens, images), limit + absl::Nanoseconds(10));
-      EXPECT_GT(predictor.Step(tokens + 1, images), limit - absl::Nanoseconds(10));
-    }
+TEST(StepTimePredictorTest, APartOfATowerCountsInPart) {
+  StepTimePredictor whole;
+  StepTimePredictor parts;
+  for (int i = 0; i < 40; ++i) {
+    whole.Observe(4, i % 2, kWorker.Time(4, i % 2));
+    const double share = i % 4 / 4.0;
+    parts.Observe(4, share, kWorker.Time(4, 0) + share * (kWorker.Time(4, 1) - kWorker.Time(4, 0)));
   }
-  EXPECT_EQ(predictor.MaxTokens(absl::Milliseconds(100), 1), 0);
+  ExpectNear(parts.Step(4, 1), whole.Step(4, 1), 0.01);
 }
 
 }  // namespace

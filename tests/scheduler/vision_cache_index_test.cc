@@ -75,6 +75,28 @@ TEST(VisionCacheIndexTest, ALostEncodeMayBeTriedAgain) {
   EXPECT_TRUE(index.FinishEncode(image, 2));
 }
 
+TEST(VisionCacheIndexTest, TheLayersOfATowerMayComeInSeveralSteps) {
+  VisionCacheIndex index(/*max_images=*/0, /*num_layers=*/5);
+  std::vector<ImageHash> evicted;
+  const ImageHash image = TestImage(1).hash;
+  index.AddRef(image);
+  index.BeginEncode(image, 1, &evicted);
+  EXPECT_THAT(index.unsubmitted(), testing::ElementsAre(image));
+  EXPECT_EQ(index.SubmitLayers(image, 2, 1), 0);
+  EXPECT_EQ(index.num_layers_left(image), 3);
+  EXPECT_FALSE(index.EndsIn(image, 1));
+  EXPECT_EQ(index.SubmitLayers(image, 3, 2), 2);
+  EXPECT_THAT(index.unsubmitted(), testing::IsEmpty());
+  EXPECT_TRUE(index.EndsIn(image, 2));
+  EXPECT_FALSE(index.EndsIn(image, 1));
+  EXPECT_TRUE(index.AbortEncode(image, 1)) << "a part that is lost loses the whole";
+  index.BeginEncode(image, 3, &evicted);
+  EXPECT_EQ(index.SubmitLayers(image, 4, 3), 0);
+  index.Release(image, &evicted);
+  EXPECT_THAT(evicted, testing::ElementsAre(image));
+  EXPECT_THAT(index.unsubmitted(), testing::IsEmpty());
+}
+
 // Encodes an image, and lets go of it.
 void UseOnce(VisionCacheIndex* index, int id, uint64_t step, std::vector<ImageHash>* evicted) {
   const ImageHash image = TestImage(id).hash;
