@@ -20,7 +20,7 @@ struct ServedModel {
   std::string dtype;         // of the computation: "float32", "bfloat16"
   int64_t num_parameters = 0;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ModelExecutor> executor;
+  std::unique_ptr<ModelExecutor> executor;  // may look at the tokenizer: goes before it
 };
 
 }  // namespace parrot

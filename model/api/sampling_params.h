@@ -3,10 +3,12 @@
 #define PARROT_MODEL_API_SAMPLING_PARAMS_H_
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "model/api/token.h"
+#include "model/api/token_scripts.h"
 
 namespace parrot {
 
@@ -25,11 +27,14 @@ struct SamplingParams {
   // Logits are changed in this order, before temperature, top_k, top_p and min_p: the repetition
   // penalty divides positive logits and multiplies negative ones of every token of the prompt and
   // the answer; presence and frequency are taken from those of the answer, once and once for each
-  // time; biases are added.
+  // time; biases are added; then the bias of the language lock.
   float repetition_penalty = 1.0f;  // (0, 10]
   float presence_penalty = 0.0f;    // [-2, 2]
   float frequency_penalty = 0.0f;   // [-2, 2]
   std::vector<std::pair<TokenId, float>> logit_bias;
+  // Bans win over everything, the lock over biases: only where it would leave no token at all does
+  // it give way.
+  std::optional<LanguageLock> language_lock;
   // These cannot be drawn as one of the first min_tokens tokens of the answer: what would end it.
   int32_t min_tokens = 0;
   std::vector<TokenId> late_token_ids;

@@ -191,6 +191,8 @@ struct RowResult {
   TokenId token = -1;             // kSample: drawn; kScore: the target
   float logprob = 0.0f;           // valid when asked for (num_logprobs >= 0, or kScore)
   std::vector<TokenLogprob> top;  // the num_logprobs largest
+  // kSample: but for the language lock, the most likely token was one that it does not allow.
+  bool is_blocked = false;
 };
 
 struct EncodeDone {

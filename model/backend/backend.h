@@ -77,6 +77,10 @@ struct SampleRow {
   int32_t num_logprobs = -1;         // -1: none; k: the chosen token's and the k largest
   TokenId score_target = -1;         // >= 0: no draw; the log-probability of this token is wanted
   std::span<const LogitEdit> edits;  // each token at most once; read during the call
+  // Where this is false, blocked_bias is added after the edits: [vocab_size] bool on the device;
+  // undefined: none. A bias that leaves no finite logit is not added.
+  at::Tensor allowed;
+  float blocked_bias = 0.0f;
 };
 
 // On the device; [rows] each. Log-probabilities are of the unmodified distribution (no edits,
@@ -84,6 +88,8 @@ struct SampleRow {
 struct SampledRows {
   at::Tensor tokens;        // int64; the target where one is scored
   at::Tensor finite;        // bool: every logit of the row is a number
+  at::Tensor blocked;       // bool: `allowed` is false for the largest logit after the edits;
+                            // undefined when no row has it
   at::Tensor logprobs;      // fp32; undefined when no row asks
   at::Tensor top_tokens;    // [rows, max num_logprobs] int64, largest first; undefined likewise
   at::Tensor top_logprobs;  // [rows, max num_logprobs] fp32

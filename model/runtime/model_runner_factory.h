@@ -18,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/api/model_executor.h"
+#include "model/api/token_scripts.h"
 #include "model/weights/weight_source.h"
 
 namespace parrot {
@@ -55,6 +56,8 @@ struct ModelRunnerOptions {
   // Ids of the tokenizer: ids >= it are padding rows of the embedding and are never sampled. 0: all
   // rows of the embedding are real.
   int32_t vocab_size = 0;
+  // Of the same tokenizer: needed as soon as a request has a language lock.
+  std::shared_ptr<const TokenScripts> token_scripts;
   // Called while weights load, on the worker's thread. May be empty.
   std::function<void(const LoadProgress&)> progress;
 };

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <string>
 
+#include "ATen/ops/empty.h"
+#include "base/check.h"
 #include "model/runtime/counter_rng.h"
 
 namespace parrot {
@@ -65,20 +68,39 @@ SampleRow ToSampleRow(const SamplerRequest& request, std::span<const LogitEdit> 
 
 }  // namespace
 
+at::Tensor Sampler::AllowedTokens(const SamplerRequest& request) {
+  PARROT_CHECK(scripts_ != nullptr);
+  const Script script = request.sampling->language_lock->script;
+  at::Tensor& between = allowed_[static_cast<size_t>(script)];
+  const auto begin = std::min<size_t>(request.num_prompt_tokens, request.tokens.size());
+  const std::string unfinished = scripts_->UnfinishedCodePoint(request.tokens.subspan(begin));
+  if (unfinished.empty() && between.defined()) return between;
+  const at::Tensor host = at::empty({vocab_size_}, at::kByte);
+  const std::span<uint8_t> bytes(host.mutable_data_ptr<uint8_t>(), vocab_size_);
+  if (!scripts_->FillAllowed(script, unfinished, bytes)) return at::Tensor();
+  at::Tensor allowed = host.to(backend_.device(), at::kBool);
+  if (unfinished.empty()) between = allowed;
+  return allowed;
+}
+
 std::vector<RowResult> Sampler::Sample(const at::Tensor& logits,
                                        std::span<const SamplerRequest> requests,
-                                       Workspace& workspace) const {
+                                       Workspace& workspace) {
   std::vector<SampleRow> rows;
   rows.reserve(requests.size());
   std::vector<std::vector<LogitEdit>> edits;
   edits.reserve(requests.size());
   for (const SamplerRequest& request : requests) {
     edits.push_back(MakeEdits(request, vocab_size_));
-    rows.push_back(ToSampleRow(request, edits.back()));
+    SampleRow& row = rows.emplace_back(ToSampleRow(request, edits.back()));
+    if (row.score_target >= 0 || !request.sampling->language_lock.has_value()) continue;
+    row.allowed = AllowedTokens(request);
+    row.blocked_bias = request.sampling->language_lock->blocked_bias;
   }
   const SampledRows sampled = backend_.Sample(logits, rows, vocab_size_, workspace);
   const at::Tensor tokens = sampled.tokens.cpu();
   const at::Tensor finite = sampled.finite.cpu();
+  const at::Tensor blocked = sampled.blocked.defined() ? sampled.blocked.cpu() : at::Tensor();
   const at::Tensor logprobs = sampled.logprobs.defined() ? sampled.logprobs.cpu() : at::Tensor();
   const bool has_top = sampled.top_tokens.defined();
   const at::Tensor top_tokens = has_top ? sampled.top_tokens.cpu() : at::Tensor();
@@ -91,6 +113,7 @@ std::vector<RowResult> Sampler::Sample(const at::Tensor& logits,
     result.use = requests[i].use;
     if (!finite.const_data_ptr<bool>()[i]) continue;  // token stays -1
     result.token = static_cast<TokenId>(tokens.const_data_ptr<int64_t>()[i]);
+    if (blocked.defined()) result.is_blocked = blocked.const_data_ptr<bool>()[i];
     if (logprobs.defined()) result.logprob = logprobs.const_data_ptr<float>()[i];
     if (!has_top) continue;
     const int64_t width = top_tokens.size(1);

@@ -54,8 +54,10 @@ StepRunner::StepRunner(const ModelWeights& weights,
                !options.compute_together),
       kv_cache_(std::move(kv_cache)),
       slots_(options.max_num_seqs),
+      token_scripts_(options.token_scripts),
       sampler_(backend_,
-               options.vocab_size > 0 ? options.vocab_size : weights.config().language.vocab_rows) {
+               options.vocab_size > 0 ? options.vocab_size : weights.config().language.vocab_rows,
+               token_scripts_.get()) {
   const ModelConfig& config = weights.config();
   capacity_ = {.num_blocks = kv_cache_->num_blocks(),
                .block_size = kv_cache_->block_size(),

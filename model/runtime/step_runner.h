@@ -75,6 +75,7 @@ class StepRunner {
   std::unique_ptr<AttentionContext> paged_;
   SlotTable slots_;
   VisionCache vision_cache_;
+  const std::shared_ptr<const TokenScripts> token_scripts_;  // of the sampler
   Sampler sampler_;
   InputBatch batch_;
 };

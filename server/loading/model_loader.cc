@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "model/runtime/model_runner_factory.h"
 #include "model/text/tokenizer.h"
+#include "model/text/tokenizer_scripts.h"
 #include "model/weights/weight_source.h"
 
 namespace parrot {
@@ -72,6 +73,7 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& devic
                                                         const WeightSource& source,
                                                         const Options& options,
                                                         const Tokenizer& tokenizer,
+                                                        std::shared_ptr<const TokenScripts> scripts,
                                                         Logger& logger) {
   ModelRunnerOptions runner;
   runner.device = device;
@@ -84,6 +86,7 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& devic
   runner.block_size = options.block_size;
   runner.vision_cache_experts = options.vision_cache_level == "experts";
   runner.vocab_size = tokenizer.num_tokens();
+  runner.token_scripts = std::move(scripts);
   runner.progress = ProgressLog(logger);
   return CreateModelRunner(source, runner);
 }
@@ -101,18 +104,19 @@ absl::StatusOr<ServedModel> LoadServedModel(const Options& options, Logger& logg
   ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(options.model, format));
   ASSIGN_OR_RETURN(model.tokenizer,
                    Tokenizer::Load(options.tokenizer.empty() ? options.model : options.tokenizer));
+  const auto scripts = std::make_shared<const TokenizerScripts>(*model.tokenizer);
   model.config = source->config();
   model.num_parameters = CountParameters(*source);
   const bool is_auto = options.device == "auto";
   model.device = options.device;
   if (is_auto) model.device = ::access(kNvidiaControlDevice, F_OK) == 0 ? "cuda" : "cpu";
   absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
-      CreateOn(model.device, *source, options, *model.tokenizer, logger);
+      CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
   if (is_auto && model.device == "cuda" &&
       GetErrorFacts(executor.status()).reason == "DEVICE_UNAVAILABLE") {
     logger.Warning("cuda_unavailable", {{"cause", std::string(executor.status().message())}});
     model.device = "cpu";
-    executor = CreateOn(model.device, *source, options, *model.tokenizer, logger);
+    executor = CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
   }
   if (!executor.ok()) return executor.status();
   model.executor = *std::move(executor);

@@ -1,6 +1,7 @@
 // Drawing tokens in plain ATen: one row at a time, so that a row's draw never depends on others.
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -12,11 +13,13 @@
 #include "ATen/ops/full.h"
 #include "ATen/ops/index.h"
 #include "ATen/ops/log_softmax.h"
+#include "ATen/ops/logical_not.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/sort.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/topk.h"
 #include "ATen/ops/where.h"
+#include "ATen/ops/zeros.h"
 #include "model/backend/reference/reference_backend.h"
 
 namespace parrot {
@@ -40,10 +43,20 @@ at::Tensor Edit(const at::Tensor& logits, std::span<const LogitEdit> edits) {
   return logits.index_copy(0, ids, penalised);
 }
 
+// logits [vocab] with the bias of the row on what is not allowed.
+at::Tensor Lock(const at::Tensor& logits, const SampleRow& row) {
+  const at::Tensor locked = at::where(row.allowed, logits, logits + row.blocked_bias);
+  return at::where(locked.max() > -std::numeric_limits<float>::infinity(), locked, logits);
+}
+
+// [] bool
+at::Tensor IsBestBlocked(const at::Tensor& logits, const SampleRow& row) {
+  return at::logical_not(at::index(row.allowed, {at::argmax(logits)}));
+}
+
 // logits [vocab] fp32 -> [] int64: the first token, from the most likely down, at which the
 // cumulative probability of the kept set exceeds `uniform` of its total.
-at::Tensor Draw(const at::Tensor& raw_logits, const SampleRow& row) {
-  const at::Tensor logits = row.edits.empty() ? raw_logits : Edit(raw_logits, row.edits);
+at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
   if (row.temperature == 0.0f) return at::argmax(logits);
   const int64_t vocab = logits.size(0);
   // Stable: equal logits keep the order of their ids.
@@ -81,15 +94,27 @@ SampledRows ReferenceBackend::Sample(const at::Tensor& logits,
   bool wants_logprobs = false;
   std::vector<at::Tensor> tokens;
   tokens.reserve(rows.size());
+  bool has_lock = false;
+  std::vector<at::Tensor> blocked(rows.size(), at::zeros({}, real.options().dtype(at::kBool)));
   for (size_t i = 0; i < rows.size(); ++i) {
     const SampleRow& row = rows[i];
     max_top = std::max(max_top, row.num_logprobs);
     wants_logprobs = wants_logprobs || row.num_logprobs >= 0 || row.score_target >= 0;
-    tokens.push_back(row.score_target >= 0
-                         ? at::full({}, row.score_target, real.options().dtype(at::kLong))
-                         : Draw(real[static_cast<int64_t>(i)], row));
+    if (row.score_target >= 0) {
+      tokens.push_back(at::full({}, row.score_target, real.options().dtype(at::kLong)));
+      continue;
+    }
+    at::Tensor logits = real[static_cast<int64_t>(i)];
+    if (!row.edits.empty()) logits = Edit(logits, row.edits);
+    if (row.allowed.defined()) {
+      has_lock = true;
+      blocked[i] = IsBestBlocked(logits, row);
+      logits = Lock(logits, row);
+    }
+    tokens.push_back(Draw(logits, row));
   }
   out.tokens = at::stack(tokens);
+  if (has_lock) out.blocked = at::stack(blocked);
   if (!wants_logprobs) return out;
   const at::Tensor logprobs = at::log_softmax(real.to(at::kDouble), -1).to(at::kFloat);
   out.logprobs = logprobs.gather(1, out.tokens.unsqueeze(1)).squeeze(1);
