@@ -46,6 +46,7 @@ struct TokenEvent {
   TokenId token = -1;
   float logprob = 0.0f;           // valid when num_logprobs >= 0
   std::vector<TokenLogprob> top;  // empty unless asked for
+  bool is_blocked = false;        // RowResult::is_blocked
 };
 
 // Durations of one request. Stages that several requests share in one step count in full for each.

@@ -640,6 +640,7 @@ void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
   event.token = row->token;
   event.logprob = row->logprob;
   event.top = std::move(row->top);
+  event.is_blocked = row->is_blocked;
   turn.events->emplace_back(std::move(event));
   if (sequence->num_generated_tokens() >= request.max_tokens) {
     FinishSequence(sequence, {.reason = FinishReason::kLength}, turn);

@@ -156,6 +156,12 @@ void AddSampling(CLI::App* app, SamplingFlags* flags) {
       app->add_flag("--include-stop", flags->include_stop, "Keep that text in the answer")};
   for (CLI::Option* option : options) option->group(kSampling);
   AddLogitBias(app, flags);
+  CLI::Option* lock = app->add_option(
+      "--lock", flags->lock_language, "Only letters of this language's script: en, zh, ...");
+  CLI::Option* bias =
+      app->add_option("--lock-bias", flags->lock_bias, "Against other letters, instead of a ban");
+  lock->type_name("LANGUAGE")->group(kSampling);
+  bias->needs(lock)->group(kSampling);
 }
 
 void AddAnswers(CLI::App* app, SamplingFlags* flags) {

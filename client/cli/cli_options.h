@@ -55,6 +55,8 @@ struct SamplingFlags {
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
   std::vector<std::pair<uint32_t, float>> logit_bias;
+  std::optional<std::string> lock_language;
+  std::optional<float> lock_bias;  // a soft lock
   std::optional<int32_t> min_tokens;
   bool ignore_eos = false;
   std::vector<std::string> stop;

@@ -60,7 +60,8 @@ json UsageObject(const v1::Usage& usage) {
           {"text_tokens", usage.text_tokens()},
           {"image_tokens", usage.image_tokens()},
           {"completion_tokens", usage.completion_tokens()},
-          {"cached_tokens", usage.cached_tokens()}};
+          {"cached_tokens", usage.cached_tokens()},
+          {"blocked_tokens", usage.blocked_tokens()}};
 }
 
 json TimingsObject(const v1::Timings& timings) {

@@ -30,6 +30,11 @@ std::string UsageText(const v1::Usage& usage) {
   return text;
 }
 
+// "" without a language lock, or when it had nothing to do.
+std::string BlockedText(const v1::Usage& usage) {
+  return usage.blocked_tokens() > 0 ? absl::StrCat(usage.blocked_tokens(), " blocked, ") : "";
+}
+
 // "" when none was measured.
 std::string StagesText(const v1::Timings& timings) {
   const std::vector<std::pair<const char*, double>> stages = {
@@ -151,6 +156,7 @@ std::string AnswerSummary(const Answer& answer, const TerminalStyle& style) {
                       ", ",
                       finish.usage().completion_tokens(),
                       " generated, ",
+                      BlockedText(finish.usage()),
                       FinishReasonText(finish.finish_reason()),
                       "\nfirst token ",
                       Seconds(finish.timings().time_to_first_token()),

@@ -73,6 +73,14 @@ void ApplySampling(const SamplingFlags& flags, v1::GenerateRequest* request) {
   if (flags.presence_penalty.has_value()) sampling.set_presence_penalty(*flags.presence_penalty);
   if (flags.frequency_penalty.has_value()) sampling.set_frequency_penalty(*flags.frequency_penalty);
   for (const auto& [token, bias] : flags.logit_bias) (*sampling.mutable_logit_bias())[token] = bias;
+  if (flags.lock_language.has_value()) {
+    v1::LanguageLock& lock = *sampling.mutable_language_lock();
+    lock.set_language(*flags.lock_language);
+    if (flags.lock_bias.has_value()) {
+      lock.set_mode(v1::LOCK_MODE_SOFT);
+      lock.set_bias(*flags.lock_bias);
+    }
+  }
   v1::StopConditions& stop = *request->mutable_stop();
   if (flags.max_tokens.has_value()) stop.set_max_tokens(*flags.max_tokens);
   for (const int32_t token_id : flags.stop_token_ids) stop.add_stop_token_ids(token_id);

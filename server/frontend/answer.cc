@@ -15,6 +15,7 @@ void AnswerPiece::Append(AnswerPiece piece) {
   logprobs.insert(logprobs.end(),
                   std::make_move_iterator(piece.logprobs.begin()),
                   std::make_move_iterator(piece.logprobs.end()));
+  num_blocked += piece.num_blocked;
 }
 
 }  // namespace parrot

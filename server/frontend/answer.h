@@ -20,6 +20,7 @@ struct Usage {
   int32_t image_tokens = 0;       // of the prompt
   int32_t completion_tokens = 0;  // generated; the stop token is not counted
   int32_t cached_tokens = 0;      // of the prompt, whose keys and values were reused
+  int32_t blocked_tokens = 0;     // of the generated: TokenEvent::is_blocked
   int32_t prompt_tokens() const { return text_tokens + image_tokens; }
 };
 
@@ -81,6 +82,7 @@ struct AnswerPiece {
   std::string text;  // whole code points; may be empty while one is incomplete
   std::vector<TokenId> token_ids;
   std::vector<TokenLogprobs> logprobs;  // of each token id; empty unless asked for
+  int32_t num_blocked = 0;              // of the token ids: TokenEvent::is_blocked
   bool empty() const { return text.empty() && token_ids.empty(); }
   void Append(AnswerPiece piece);
 };

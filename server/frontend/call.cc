@@ -150,7 +150,7 @@ Call::Taken Call::TakeToken(const TokenEvent& event, absl::Time at, Clock& clock
   }
   std::optional<TokenLogprobs> logprobs;
   if (wants_logprobs_) logprobs = Score(event, *tokenizer_);
-  taken.piece = output.text.Append(event.token, std::move(logprobs));
+  taken.piece = output.text.Append(event.token, std::move(logprobs), event.is_blocked);
   taken.stopped = output.text.stopped();
   output.detokenize += clock.Now() - start;
   return taken;
@@ -179,6 +179,7 @@ Call::FinishedOutput Call::FinishOutput(const FinishEvent& event, absl::Time now
     finished.stop_text = output.text.stop_text();
   }
   finished.usage.completion_tokens = output.text.num_tokens();
+  finished.usage.blocked_tokens = output.text.num_blocked();
   finished.usage.cached_tokens = event.num_cached_tokens;
   finished.timings.time_to_first_token = output.time_to_first_token;
   finished.timings.detokenize = output.detokenize;
@@ -222,6 +223,7 @@ OutputFinishedEvent Call::MakeFinish(FinishReason reason, absl::Time now) const 
   finished.timings.total = now - facts_.arrival;
   for (const Output& output : outputs_) {
     finished.usage.completion_tokens += output.text.num_tokens();
+    finished.usage.blocked_tokens += output.text.num_blocked();
     finished.timings.detokenize += output.detokenize;
   }
   if (!outputs_.empty()) finished.timings.time_to_first_token = outputs_[0].time_to_first_token;
@@ -235,6 +237,13 @@ int32_t Call::num_completion_tokens() const {
     count +=
         choices_.empty() ? output.text.num_tokens() : static_cast<int32_t>(output.token_ids.size());
   }
+  return count;
+}
+
+int32_t Call::num_blocked_tokens() const {
+  absl::MutexLock lock(&mutex_);
+  int32_t count = 0;
+  for (const Output& output : outputs_) count += output.text.num_blocked();
   return count;
 }
 

@@ -38,6 +38,7 @@ class Call {
     std::string tenant;
     std::string model;
     std::string language;
+    std::string lock_language;  // "": no language lock
     absl::Time arrival;
     absl::Time deadline;
   };
@@ -108,6 +109,7 @@ class Call {
   FinishedOutput FinishOutput(const FinishEvent& event, absl::Time now);
   // Of all answers, as far as they were handed out.
   int32_t num_completion_tokens() const;
+  int32_t num_blocked_tokens() const;
   // The end of whatever has not finished; completion tokens are those of all answers.
   OutputFinishedEvent MakeFinish(FinishReason reason, absl::Time now) const;
   Usage prompt_usage() const;

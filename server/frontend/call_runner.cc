@@ -193,6 +193,7 @@ absl::StatusOr<std::shared_ptr<Call>> CallRunner::Admit(GenerateSpec&& spec,
   facts.tenant = identity.tenant;
   facts.model = request.model;
   facts.language = request.language;
+  facts.lock_language = request.lock_language;
   const int64_t pixel_bytes = request.num_images * options_.bytes_per_image;
   ASSIGN_OR_RETURN(std::unique_ptr<Admission::Ticket> ticket,
                    admission_.Admit(request.encoded_image_bytes + pixel_bytes));
@@ -334,10 +335,11 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
   if (!output.is_last) engine_.cancel(call.facts().key);
   OutputFinishedEvent finished = output.event;
   finished.usage.completion_tokens = call.num_completion_tokens();
+  finished.usage.blocked_tokens = call.num_blocked_tokens();
   if (status.ok() && call.facts().kind == RequestKind::kRoute) {
     parts_.metrics.CountRouted(finished, call.facts().language);
   } else {
-    parts_.metrics.CountFinished(finished, call.facts().language);
+    CountFinished(call, finished);
   }
   if (event.reason == FinishReason::kError) NoticeDeadEngine();
   CountFailure(call, status);
@@ -355,12 +357,18 @@ bool CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
   if (absl::IsCancelled(told)) parts_.metrics.CountCancelled(ending->stage);
   CountFailure(call, told);
   if (ending->in_engine) {
-    parts_.metrics.CountFinished(finished, call.facts().language);
+    CountFinished(call, finished);
     engine_.cancel(call.facts().key);
   }
   ReleaseIfFinished(call);
   call.stream().End(told, finished);
   return true;
+}
+
+void CallRunner::CountFinished(const Call& call, const OutputFinishedEvent& finished) {
+  parts_.metrics.CountFinished(finished, call.facts().language);
+  if (call.facts().lock_language.empty()) return;
+  parts_.metrics.CountBlocked(finished.usage.blocked_tokens, call.facts().lock_language);
 }
 
 void CallRunner::CountFailure(Call& call, const absl::Status& status) {

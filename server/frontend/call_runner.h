@@ -107,6 +107,7 @@ class CallRunner {
   bool EndCall(Call& call, const absl::Status& status, FinishReason reason);
   void ReleaseIfFinished(Call& call);
   // parrot_rejected_total: errors before any output, and readers that were too slow.
+  void CountFinished(const Call& call, const OutputFinishedEvent& finished);
   void CountFailure(Call& call, const absl::Status& status);
   // The server is FAILED once the engine says that its worker is dead.
   void NoticeDeadEngine();

@@ -49,6 +49,16 @@ struct MessageSpec {
   std::vector<PartSpec> parts;
 };
 
+// Numbered as in parrot.v1.LockMode; unknown numbers as above.
+enum class LockModeSpec : int32_t { kUnspecified = 0, kSoft = 1, kHard = 2 };
+
+struct LanguageLockSpec {
+  std::optional<std::string> language;
+  std::optional<LockModeSpec> mode;
+  std::optional<float> bias;
+  bool operator==(const LanguageLockSpec&) const = default;
+};
+
 struct SamplingSpec {
   std::optional<float> temperature;
   std::optional<int32_t> top_k;
@@ -59,6 +69,7 @@ struct SamplingSpec {
   std::optional<float> presence_penalty;
   std::optional<float> frequency_penalty;
   std::vector<std::pair<uint32_t, float>> logit_bias;
+  std::optional<LanguageLockSpec> language_lock;
   bool operator==(const SamplingSpec&) const = default;
 };
 

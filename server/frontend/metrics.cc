@@ -169,6 +169,7 @@ struct Metrics::Series {
   std::map<FinishReason, Counter*> finished;
   std::map<CacheLevel, Counter*> images_answered;
   Counter* routed = nullptr;
+  std::vector<Counter*> blocked_tokens;  // [language]
   Family<Counter>& rpcs = BuildCounter()
                               .Name("grpc_server_handled_total")
                               .Help("RPCs completed on the server, by status code.")
@@ -219,6 +220,14 @@ Metrics::Series::Series(const MetricsOptions& options) {
     finished[reason] = &finished_family.Add({{"reason", FinishReasonName(reason)}});
   }
   routed = &finished_family.Add({{"reason", "routed"}});
+  Family<Counter>& blocked_family =
+      BuildCounter()
+          .Name("parrot_language_lock_blocked_tokens_total")
+          .Help("Tokens whose place the most likely one lost to a language lock, by its language.")
+          .Register(registry);
+  for (const std::string_view language : kLanguages) {
+    blocked_tokens.push_back(&blocked_family.Add({{"language", std::string(language)}}));
+  }
   AddImages(options.num_experts);
   request_prompt_tokens = &NewHistogram("parrot_request_prompt_tokens",
                                         "Prompt tokens of a request.",
@@ -362,6 +371,11 @@ void Metrics::CountFinished(const OutputFinishedEvent& finished, std::string_vie
   series_->request_generation_tokens->Observe(finished.usage.completion_tokens);
   series_->duration.Observe(absl::ToDoubleSeconds(finished.timings.total));
   ObserveStages(finished.timings);
+}
+
+void Metrics::CountBlocked(int32_t num_tokens, std::string_view language) {
+  if (warming_up_.load()) return;
+  series_->blocked_tokens[LanguageIndex(language)]->Increment(num_tokens);
 }
 
 void Metrics::CountRouted(const OutputFinishedEvent& finished, std::string_view language) {

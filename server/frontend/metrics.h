@@ -71,6 +71,8 @@ class Metrics {
   void CountCancelled(CancelStage stage);
   // One output ended. `language` is the client's label, any case, with or without region.
   void CountFinished(const OutputFinishedEvent& finished, std::string_view language);
+  // What a language lock kept from an answer. `language` is the lock's.
+  void CountBlocked(int32_t num_tokens, std::string_view language);
   // A routing request ended well.
   void CountRouted(const OutputFinishedEvent& finished, std::string_view language);
   void ObserveFirstToken(absl::Duration since_arrival);

@@ -10,11 +10,15 @@ OutputText::OutputText(const Tokenizer& tokenizer, const StopRules& rules)
   if (!rules_.stop.empty()) matcher_.emplace(rules_.stop);
 }
 
-AnswerPiece OutputText::Append(TokenId token, std::optional<TokenLogprobs> logprobs) {
+AnswerPiece OutputText::Append(TokenId token,
+                               std::optional<TokenLogprobs> logprobs,
+                               bool is_blocked) {
   if (stopped_) return {};
   ++num_appended_;
-  held_tokens_.push_back(
-      {.text_begin = text_end(), .token = token, .logprobs = std::move(logprobs)});
+  held_tokens_.push_back({.text_begin = text_end(),
+                          .token = token,
+                          .logprobs = std::move(logprobs),
+                          .is_blocked = is_blocked});
   return Take(detokenizer_.Append(token));
 }
 
@@ -52,9 +56,11 @@ AnswerPiece OutputText::Release(size_t cut, bool all_tokens) {
     HeldToken& held = held_tokens_.front();
     piece.token_ids.push_back(held.token);
     if (held.logprobs.has_value()) piece.logprobs.push_back(*std::move(held.logprobs));
+    piece.num_blocked += held.is_blocked ? 1 : 0;
     held_tokens_.pop_front();
     ++num_tokens_;
   }
+  num_blocked_ += piece.num_blocked;
   return piece;
 }
 

@@ -38,7 +38,7 @@ class OutputText {
   OutputText(const Tokenizer& tokenizer, const StopRules& rules);
 
   // The next token; what is certain now. Nothing once stopped.
-  AnswerPiece Append(TokenId token, std::optional<TokenLogprobs> logprobs);
+  AnswerPiece Append(TokenId token, std::optional<TokenLogprobs> logprobs, bool is_blocked = false);
   // No token follows: all that was held back. Nothing once stopped.
   AnswerPiece Finish();
 
@@ -47,12 +47,14 @@ class OutputText {
   const std::string& stop_text() const { return stop_text_; }  // which one
   // Token ids handed out.
   int32_t num_tokens() const { return num_tokens_; }
+  int32_t num_blocked() const { return num_blocked_; }  // of them
 
  private:
   struct HeldToken {
     size_t text_begin = 0;  // byte of the answer at which its text begins
     TokenId token = -1;
     std::optional<TokenLogprobs> logprobs;
+    bool is_blocked = false;
   };
   size_t text_end() const { return num_released_ + held_text_.size(); }
   AnswerPiece Take(std::string_view text);
@@ -68,6 +70,7 @@ class OutputText {
   std::string held_text_;
   std::deque<HeldToken> held_tokens_;
   int32_t num_tokens_ = 0;
+  int32_t num_blocked_ = 0;
   bool stopped_ = false;
   std::string stop_text_;
 };

@@ -126,6 +126,7 @@ void ResponseStream::Push(int32_t output_idx, AnswerPiece piece) {
     PARROT_CHECK(static_cast<size_t>(output_idx) < outputs_.size()) << "output " << output_idx;
     PendingOutput& output = outputs_[output_idx];
     output.num_tokens += static_cast<int32_t>(piece.token_ids.size());
+    output.num_blocked += piece.num_blocked;
     output.piece.Append(std::move(piece));
     ready = WakeLocked();
   }
@@ -165,6 +166,7 @@ bool ResponseStream::End(absl::Status status, const OutputFinishedEvent& fallbac
       outputs_[i].finished = fallback;
       outputs_[i].finished->output_idx = static_cast<int32_t>(i);
       outputs_[i].finished->usage.completion_tokens = outputs_[i].num_tokens;
+      outputs_[i].finished->usage.blocked_tokens = outputs_[i].num_blocked;
     }
     ready = WakeLocked();
   }

@@ -85,7 +85,7 @@ class ResponseStream {
   void FinishOutput(OutputFinishedEvent finished);
   // True if this call ended the stream: the first one wins. Pending events stay readable. When
   // there was any output, each output that has not finished is finished like `fallback` first, its
-  // completion tokens being those that were pushed.
+  // completion and blocked tokens being those that were pushed.
   bool End(absl::Status status, const OutputFinishedEvent& fallback);
   // Ends with ABORTED a stream whose reader has taken nothing for stall_timeout, ended or not;
   // drops what was pending. True if it did; the caller then cancels the request.
@@ -104,7 +104,8 @@ class ResponseStream {
  private:
   struct PendingOutput {
     AnswerPiece piece;
-    int32_t num_tokens = 0;  // pushed so far
+    int32_t num_tokens = 0;   // pushed so far
+    int32_t num_blocked = 0;  // of them
     std::optional<OutputFinishedEvent> finished;
     bool finish_taken = false;
   };

@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "model/text/utf8.h"
 #include "server/frontend/data_uri.h"
+#include "server/frontend/language_lock_check.h"
 #include "server/frontend/option_checks.h"
 
 namespace parrot {
@@ -314,7 +315,7 @@ absl::Status Validator::CheckMessages(const std::vector<MessageSpec>& messages,
   return absl::OkStatus();
 }
 
-absl::Status Validator::CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const {
+absl::Status Validator::CheckSampling(const SamplingSpec& spec, ValidRequest& request) const {
   RETURN_IF_ERROR(CheckRange("temperature", spec.temperature, {0.0f, 2.0f}));
   RETURN_IF_ERROR(
       CheckRange("top_p", spec.top_p, {.min = 0.0f, .max = 1.0f, .min_excluded = true}));
@@ -322,6 +323,13 @@ absl::Status Validator::CheckSampling(const SamplingSpec& spec, SamplingParams& 
   RETURN_IF_ERROR(CheckRange("min_p", spec.min_p, {0.0f, 1.0f}));
   RETURN_IF_ERROR(CheckPenalties(spec));
   RETURN_IF_ERROR(CheckLogitBias(spec.logit_bias, options_.limits, options_.vocab_size));
+  SamplingParams& sampling = request.sampling;
+  if (spec.language_lock.has_value()) {
+    RETURN_IF_ERROR(CheckLanguageLock(*spec.language_lock,
+                                      options_.limits.max_abs_logit_bias,
+                                      &sampling.language_lock.emplace(),
+                                      &request.lock_language));
+  }
   const float temperature = spec.temperature.value_or(0.0f);
   sampling.temperature = temperature < kGreedyBelow ? 0.0f : temperature;
   sampling.top_k = std::min(spec.top_k.value_or(0), options_.vocab_size);
@@ -421,7 +429,7 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
   }
   RETURN_IF_ERROR(CheckPlacement(spec.placement, request.literal_placement));
   RETURN_IF_ERROR(CheckRouting(spec.routing, request.pin_first_turn));
-  RETURN_IF_ERROR(WithField(CheckSampling(spec.sampling, request.sampling), "sampling"));
+  RETURN_IF_ERROR(WithField(CheckSampling(spec.sampling, request), "sampling"));
   RETURN_IF_ERROR(WithField(CheckStop(spec.stop, request), "stop"));
   RETURN_IF_ERROR(CheckOtherOptions(spec));
   request.priority = spec.priority.value_or(0);

@@ -39,8 +39,9 @@ struct ValidatorOptions {
 // whose decoded size is within the limits.
 struct ValidRequest {
   RequestKind kind = RequestKind::kGenerate;
-  std::string model;     // a served name
-  std::string language;  // "" when absent
+  std::string model;          // a served name
+  std::string language;       // "" when absent
+  std::string lock_language;  // likewise: of the language lock
   std::vector<MessageSpec> messages;
   std::string generation_prefix;
   bool literal_placement = false;
@@ -91,7 +92,7 @@ class Validator {
   absl::Status CheckText(std::string_view text, ValidRequest& request) const;
   absl::Status CheckImage(const ImageSpec& image, ValidRequest& request) const;
   absl::Status CheckExpertWeights(const std::vector<float>& weights) const;
-  absl::Status CheckSampling(const SamplingSpec& spec, SamplingParams& sampling) const;
+  absl::Status CheckSampling(const SamplingSpec& spec, ValidRequest& request) const;
   absl::Status CheckStop(const StopSpec& spec, ValidRequest& request) const;
   absl::Status CheckOtherOptions(const GenerateSpec& spec) const;
   absl::Status CheckChoices(const GenerateSpec& spec) const;

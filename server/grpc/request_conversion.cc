@@ -71,6 +71,13 @@ SamplingSpec FromSampling(const v1::SamplingParams& sampling) {
   spec.logit_bias.assign(sampling.logit_bias().begin(), sampling.logit_bias().end());
   // A protobuf map has no order; a request should have one meaning.
   std::sort(spec.logit_bias.begin(), spec.logit_bias.end());
+  if (sampling.has_language_lock()) {
+    const v1::LanguageLock& lock = sampling.language_lock();
+    LanguageLockSpec& lock_spec = spec.language_lock.emplace();
+    if (lock.has_language()) lock_spec.language = lock.language();
+    if (lock.has_mode()) lock_spec.mode = static_cast<LockModeSpec>(lock.mode());
+    if (lock.has_bias()) lock_spec.bias = lock.bias();
+  }
   return spec;
 }
 

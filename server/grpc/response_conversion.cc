@@ -85,6 +85,7 @@ void FillUsage(const Usage& usage, v1::Usage& out) {
   out.set_image_tokens(usage.image_tokens);
   out.set_completion_tokens(usage.completion_tokens);
   out.set_cached_tokens(usage.cached_tokens);
+  out.set_blocked_tokens(usage.blocked_tokens);
 }
 
 void FillTimings(const AnswerTimings& timings, v1::Timings& out) {

@@ -102,7 +102,8 @@ TEST_F(CliTest, JsonIsOneObjectWithTheDocumentedFields) {
                   {"text_tokens", 23},
                   {"image_tokens", 577},
                   {"completion_tokens", 3},
-                  {"cached_tokens", 0}}));
+                  {"cached_tokens", 0},
+                  {"blocked_tokens", 0}}));
   EXPECT_EQ(object["timings"]["clip"], 0.125);
   EXPECT_EQ(object["timings"].size(), 12u);
   // The list per image of the expert weights, as short as the float32 allows.
@@ -196,6 +197,10 @@ TEST_F(CliTest, SamplingFlagsReachTheRequest) {
                                   "17=-2.5",
                                   "--logit-bias",
                                   "3=100",
+                                  "--lock",
+                                  "zh",
+                                  "--lock-bias",
+                                  "2.5",
                                   "--min-tokens",
                                   "2",
                                   "--ignore-eos",
@@ -215,6 +220,9 @@ TEST_F(CliTest, SamplingFlagsReachTheRequest) {
   ASSERT_EQ(result.exit_code, 0) << result.error;
   const v1::GenerateRequest request = server_.seen()[0].request;
   EXPECT_FLOAT_EQ(request.sampling().min_p(), 0.1f);
+  EXPECT_EQ(request.sampling().language_lock().language(), "zh");
+  EXPECT_EQ(request.sampling().language_lock().mode(), v1::LOCK_MODE_SOFT);
+  EXPECT_FLOAT_EQ(request.sampling().language_lock().bias(), 2.5f);
   EXPECT_FLOAT_EQ(request.sampling().repetition_penalty(), 1.1f);
   EXPECT_FLOAT_EQ(request.sampling().presence_penalty(), -0.5f);
   EXPECT_FLOAT_EQ(request.sampling().frequency_penalty(), 0.25f);

@@ -7,12 +7,15 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
+#include "model/text/tokenizer_scripts.h"
+#include "model/text/utf8.h"
 #include "server/loading/model_loader.h"
 #include "server/server.h"
 #include "tests/e2e/bench/calls.h"
@@ -186,6 +189,80 @@ TEST_F(RealSamplingTest, ABiasForcesOrBansATokenAndMinTokensHoldsBackTheEnd) {
   (*banned.mutable_sampling()->mutable_logit_bias())[plain[0]] = -100.0f;
   const std::vector<int32_t> other = Ids(Ask(banned));
   EXPECT_EQ(std::count(other.begin(), other.end(), plain[0]), 0);
+}
+
+// A random model writes letters of all scripts; with a hard lock of one only, alone and among
+// others.
+TEST_F(RealSamplingTest, ALanguageLockKeepsAnswersToItsScript) {
+  constexpr int kTokens = 48;
+  const std::vector<std::pair<std::string, Script>> languages = {{"en", Script::kLatin},
+                                                                 {"zh", Script::kHan},
+                                                                 {"pt", Script::kLatin},
+                                                                 {"ar", Script::kArabic},
+                                                                 {"tr", Script::kLatin},
+                                                                 {"ru", Script::kCyrillic}};
+  std::vector<v1::GenerateRequest> requests;
+  for (size_t i = 0; i < 3 * languages.size(); ++i) {
+    v1::GenerateRequest request = Drawn("Tell me more", 7 + i, kTokens);
+    if (i % 3 == 1) request.mutable_sampling()->set_temperature(0.0f);
+    if (i % 3 == 2) *request.mutable_messages() = ImageRequest("what is it?").messages();
+    request.mutable_sampling()->mutable_language_lock()->set_language(languages[i / 3].first);
+    requests.push_back(std::move(request));
+  }
+  std::vector<v1::Output> alone;
+  for (const v1::GenerateRequest& request : requests) alone.push_back(Ask(request));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto& [language, script] = languages[i / 3];
+    SCOPED_TRACE(absl::StrCat(language, " ", i % 3, ": ", alone[i].text()));
+    std::string text = alone[i].text();
+    // A character that max_tokens cut is the one thing that may be broken.
+    if (text.ends_with("\xEF\xBF\xBD")) text.resize(text.size() - 3);
+    for (size_t position = 0; position < text.size();) {
+      const Utf8Step step = DecodeUtf8(text, position);
+      ASSERT_EQ(step.kind, Utf8Kind::kValid);
+      EXPECT_TRUE(ScriptAllows(script, step.code_point)) << static_cast<uint32_t>(step.code_point);
+      EXPECT_NE(step.code_point, 0xFFFDu);
+      position += static_cast<size_t>(step.length);
+    }
+    EXPECT_EQ(alone[i].token_ids_size(), kTokens);
+    EXPECT_GT(alone[i].finish().usage().blocked_tokens(), 0);
+    v1::GenerateRequest free = requests[i];
+    free.mutable_sampling()->clear_language_lock();
+    EXPECT_NE(Ids(Ask(free)), Ids(alone[i]));
+  }
+  std::vector<v1::Output> together(requests.size());
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    clients.emplace_back([&, i] { together[i] = Ask(requests[i]); });
+  }
+  for (std::thread& client : clients) client.join();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(Ids(together[i]), Ids(alone[i])) << i;
+    EXPECT_EQ(together[i].finish().usage().blocked_tokens(),
+              alone[i].finish().usage().blocked_tokens());
+  }
+  // Answers of one request are those of its seeds, locked too.
+  v1::GenerateRequest many = requests[3];  // zh
+  many.set_n(3);
+  const v1::GenerateUnaryResponse answers = AskAll(many);
+  ASSERT_EQ(answers.outputs_size(), 3);
+  EXPECT_EQ(Ids(answers.outputs(0)), Ids(alone[3]));
+}
+
+TEST_F(RealSamplingTest, ASoftLockIsABiasAndAHardOneABan) {
+  v1::GenerateRequest request = TextRequest("hello", 24);
+  request.mutable_stop()->set_ignore_eos(true);
+  const std::vector<int32_t> free = Ids(Ask(request));
+  v1::LanguageLock& lock = *request.mutable_sampling()->mutable_language_lock();
+  lock.set_language("ru");
+  const v1::Output hard = Ask(request);
+  lock.set_mode(v1::LOCK_MODE_SOFT);
+  lock.set_bias(1e-6f);
+  const v1::Output weak = Ask(request);
+  EXPECT_EQ(Ids(weak), free);
+  EXPECT_GT(weak.finish().usage().blocked_tokens(), 0);
+  lock.set_bias(100.0f);
+  EXPECT_EQ(Ids(Ask(request)), Ids(hard));  // greedy: as good as a ban
 }
 
 TEST_F(RealSamplingTest, LogprobsAreThoseOfADistribution) {

@@ -225,5 +225,35 @@ TEST(SamplingTest, ChoicesComeWithTheirProbabilities) {
   server.ExpectIdle();
 }
 
+// The fake executor calls odd tokens blocked.
+TEST(SamplingTest, WhatALanguageLockBlockedIsInTheUsageOfEachAnswer) {
+  TestServer server;
+  v1::GenerateRequest request = TextRequest("hello", 20);
+  request.set_n(2);
+  request.mutable_stop()->set_ignore_eos(true);
+  const auto num_odd = [](const auto& ids) {
+    return static_cast<int32_t>(
+        std::count_if(ids.begin(), ids.end(), [](int32_t id) { return id % 2 == 1; }));
+  };
+  for (const bool is_locked : {true, false}) {
+    if (is_locked) request.mutable_sampling()->mutable_language_lock()->set_language("ru");
+    if (!is_locked) request.clear_sampling();
+    int32_t total = 0;
+    for (const auto& [index, output] : GenerateAll(server.stub(), request)) {
+      ASSERT_EQ(output.finishes.size(), 1u);
+      const int32_t num_blocked = output.finishes[0].usage().blocked_tokens();
+      EXPECT_EQ(num_blocked, is_locked ? num_odd(output.token_ids) : 0);
+      total += num_blocked;
+    }
+    EXPECT_EQ(total > 0, is_locked);
+    const v1::GenerateUnaryResponse whole = GenerateWhole(server.stub(), request);
+    for (const v1::Output& output : whole.outputs()) {
+      EXPECT_EQ(output.finish().usage().blocked_tokens(),
+                is_locked ? num_odd(output.token_ids()) : 0);
+    }
+  }
+  server.ExpectIdle();
+}
+
 }  // namespace
 }  // namespace parrot

@@ -451,6 +451,7 @@ RowResult FakeModelState::Sample(const Slot& slot,
   const std::vector<TokenId>& forced = slot.sampling.forced_token_ids;
   const int32_t answer_idx = position + 1 - slot.num_prompt_tokens;
   if (answer_idx < static_cast<int32_t>(forced.size())) result.token = forced[answer_idx];
+  if (slot.sampling.language_lock.has_value()) result.is_blocked = result.token % 2 == 1;
   if (slot.sampling.num_logprobs >= 0) result.logprob = -1.0f;
   for (int32_t i = 0; i < slot.sampling.num_logprobs; ++i) {
     result.top.push_back({(result.token + i) % options_.vocab_size, -1.0f - static_cast<float>(i)});

@@ -5,7 +5,7 @@
 // token is a hash of all contents read back through that table. A block shared by mistake, a stale
 // block or visual tokens of the wrong image therefore change the answer. Blocks may be in several
 // tables, and a slot may begin after positions whose contents are there; only a block that is in
-// one table may be written.
+// one table may be written. Odd tokens count as blocked by a language lock.
 //
 // Confined to one thread. Used by FakeModelExecutor; tests that want the expected answer of a
 // prompt fold TokenContent and VisualContent themselves.

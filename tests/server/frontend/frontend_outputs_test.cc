@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "base/error_status.h"
 #include "gmock/gmock.h"
@@ -274,6 +275,34 @@ TEST(FrontendLogprobsTest, TravelWithTheirTokens) {
     EXPECT_EQ(logprobs[i].top[1].bytes, logprobs[i].chosen.bytes);
   }
   EXPECT_EQ(bytes, "A 鸟.");
+}
+
+TEST(FrontendLanguageLockTest, ReachesTheEngineAndWhatItBlockedIsCounted) {
+  FrontendBench bench;
+  StreamReader reader;
+  GenerateSpec spec = TextRequest();
+  spec.n = 2;
+  spec.sampling.language_lock = LanguageLockSpec{.language = "pt-BR"};
+  const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+  const auto request = bench.engine().WaitForRequest();
+  ASSERT_NE(request, nullptr);
+  ASSERT_TRUE(request->sampling.language_lock.has_value());
+  EXPECT_EQ(request->sampling.language_lock->script, Script::kLatin);
+  EXPECT_TRUE(std::isinf(request->sampling.language_lock->blocked_bias));
+  for (const TokenId token : Encode("A 鸟.")) {
+    bench.engine().Token(TokenEvent{.key = key, .token = token, .is_blocked = true});
+    bench.engine().Token(TokenEvent{.key = key, .sequence_idx = 1, .token = token});
+  }
+  bench.engine().Token(TokenEvent{.key = key, .sequence_idx = 1, .token = 7, .is_blocked = true});
+  bench.engine().Finish(key, FinishReason::kStop, {}, 0);
+  bench.engine().Finish(key, FinishReason::kDeadline, {}, 1);
+  ASSERT_TRUE(reader.WaitForEnd());
+  const auto num_tokens = static_cast<int32_t>(Encode("A 鸟.").size());
+  EXPECT_EQ(reader.finished(0).usage.blocked_tokens, num_tokens);
+  EXPECT_EQ(reader.finished(1).usage.blocked_tokens, 1);
+  const std::string counted = absl::StrCat(
+      "parrot_language_lock_blocked_tokens_total{language=\"pt\"} ", num_tokens + 1, "\n");
+  EXPECT_NE(bench.frontend().metrics().Render().find(counted), std::string::npos);
 }
 
 TEST(FrontendLogprobsTest, AreAbsentUnlessAskedFor) {

@@ -68,6 +68,14 @@ TEST_F(MetricsTest, TextIsCleanToPromtool) {
   EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
 }
 
+TEST_F(MetricsTest, CountsWhatLanguageLocksBlocked) {
+  metrics_.CountBlocked(3, "tr");
+  metrics_.CountBlocked(4, "tr");
+  metrics_.CountBlocked(0, "ar");
+  EXPECT_EQ(Value("parrot_language_lock_blocked_tokens_total{language=\"tr\"}"), 7);
+  EXPECT_EQ(Value("parrot_language_lock_blocked_tokens_total{language=\"ar\"}"), 0);
+}
+
 TEST_F(MetricsTest, CountsWhatFinished) {
   metrics_.CountFinished(Finished(), "en");
   metrics_.CountFinished(Finished(), "pt-BR");

@@ -134,6 +134,20 @@ TEST(OutputTextTest, AnUnfinishedCodePointAtTheEndIsOneReplacementCharacter) {
   EXPECT_EQ(result.token_ids.size(), 3u);
 }
 
+TEST(OutputTextTest, BlockedTokensCountWhereTheirTokensDo) {
+  OutputText output(NanoTokenizer(), {.stop = {"ab"}});
+  AnswerPiece all;
+  bool is_blocked = false;
+  for (const TokenId token : Bytes("xaxaxab")) {
+    is_blocked = !is_blocked;  // x, x, x, b
+    all.Append(output.Append(token, std::nullopt, is_blocked));
+  }
+  EXPECT_TRUE(output.stopped());
+  EXPECT_EQ(output.num_tokens(), 5);
+  EXPECT_EQ(output.num_blocked(), 3);
+  EXPECT_EQ(all.num_blocked, 3);
+}
+
 TEST(OutputTextTest, LogprobsStayWithTheirTokens) {
   OutputText output(NanoTokenizer(), {.stop = {"ab"}});
   AnswerPiece all;

@@ -462,6 +462,62 @@ TEST(ValidatorTest, OtherOptions) {
        ia,
        "sampling.logit_bias",
        range},
+      {"lock", [](auto& s) { s.sampling.language_lock = LanguageLockSpec{.language = "ZH-hant"}; }},
+      {"lock of a soft default",
+       [](auto& s) {
+         s.sampling.language_lock = LanguageLockSpec{"ru", LockModeSpec::kSoft, std::nullopt};
+       }},
+      {"lock without a language",
+       [](auto& s) { s.sampling.language_lock = LanguageLockSpec{}; },
+       ia,
+       "sampling.language_lock.language",
+       "LOCK_LANGUAGE"},
+      {"lock of another language",
+       [](auto& s) { s.sampling.language_lock = LanguageLockSpec{.language = "de"}; },
+       ia,
+       "sampling.language_lock.language",
+       "LOCK_LANGUAGE"},
+      {"lock of no language",
+       [](auto& s) { s.sampling.language_lock = LanguageLockSpec{.language = "other"}; },
+       ia,
+       "sampling.language_lock.language",
+       "LOCK_LANGUAGE"},
+      {"lock mode 9",
+       [](auto& s) {
+         s.sampling.language_lock = LanguageLockSpec{"en", static_cast<LockModeSpec>(9), {}};
+       },
+       ia,
+       "sampling.language_lock.mode",
+       "UNKNOWN_ENUM"},
+      {"hard lock with a bias",
+       [](auto& s) {
+         s.sampling.language_lock = LanguageLockSpec{"en", LockModeSpec::kHard, 1.0f};
+       },
+       ia,
+       "sampling.language_lock.bias",
+       "CONFLICTING_OPTIONS"},
+      {"soft lock of bias 0",
+       [](auto& s) {
+         s.sampling.language_lock = LanguageLockSpec{"en", LockModeSpec::kSoft, 0.0f};
+       },
+       ia,
+       "sampling.language_lock.bias",
+       range},
+      {"soft lock of bias inf",
+       [](auto& s) {
+         s.sampling.language_lock = LanguageLockSpec{"en", LockModeSpec::kSoft, kInf};
+       },
+       ia,
+       "sampling.language_lock.bias",
+       range},
+      {"lock beside choices",
+       [](auto& s) {
+         s.choices = {"a"};
+         s.sampling.language_lock = LanguageLockSpec{.language = "en"};
+       },
+       ia,
+       "sampling",
+       "CONFLICTING_OPTIONS"},
       {"min_tokens neutral", stop(&T::min_tokens, 0)},
       {"min_tokens", stop(&T::min_tokens, 1)},
       {"min_tokens negative", stop(&T::min_tokens, -1), ia, "stop.min_tokens", range},
@@ -583,6 +639,7 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   spec.sampling.presence_penalty = -0.5f;
   spec.sampling.frequency_penalty = 0.75f;
   spec.sampling.logit_bias = {{3, -7.0f}, {5, 2.0f}};
+  spec.sampling.language_lock = LanguageLockSpec{"ar-EG", LockModeSpec::kSoft, 3.0f};
   spec.stop.min_tokens = 4;
   spec.stop.ignore_eos = true;
   spec.stop.stop = {"END", "\n\n"};
@@ -596,6 +653,9 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   EXPECT_EQ(request.sampling.frequency_penalty, 0.75f);
   using Bias = std::vector<std::pair<TokenId, float>>;
   EXPECT_EQ(request.sampling.logit_bias, (Bias{{3, -7.0f}, {5, 2.0f}}));
+  EXPECT_EQ(request.sampling.language_lock->script, Script::kArabic);
+  EXPECT_EQ(request.sampling.language_lock->blocked_bias, -3.0f);
+  EXPECT_EQ(request.lock_language, "ar");
   EXPECT_EQ(request.min_tokens, 4);
   EXPECT_TRUE(request.ignore_eos);
   EXPECT_EQ(request.stop.stop, (std::vector<std::string>{"END", "\n\n"}));

@@ -83,6 +83,14 @@ TEST(RequestConversionTest, UnsupportedOptionsArriveToBeRefused) {
   EXPECT_EQ(spec.stop.stop_token_ids.back(), -1);
   ASSERT_EQ(spec.sampling.logit_bias.size(), 2u);
   EXPECT_EQ(spec.sampling.logit_bias[0].first, 4u);
+  EXPECT_FALSE(spec.sampling.language_lock.has_value());
+}
+
+TEST(RequestConversionTest, ALockIsTakenAsItIs) {
+  EXPECT_EQ(FromText("sampling { language_lock {} }").sampling.language_lock, LanguageLockSpec{});
+  EXPECT_EQ(FromText("sampling { language_lock { language: '' mode: 0 bias: 0 } }")
+                .sampling.language_lock,
+            (LanguageLockSpec{"", LockModeSpec::kUnspecified, 0.0f}));
 }
 
 TEST(RequestConversionTest, RouteAndCountShareTheConversation) {
