@@ -112,6 +112,15 @@ std::unique_ptr<GenerateStream> ParrotClient::Generate(const v1::GenerateRequest
   return std::make_unique<GenerateStream>(std::move(stream), num_outputs);
 }
 
+absl::StatusOr<ParrotClient::PreparedGenerate> ParrotClient::PrepareGenerate(
+    const v1::GenerateRequest& request, grpc::CompletionQueue& queue, const CallOptions& call) {
+  RETURN_IF_ERROR(CheckSize(static_cast<int64_t>(request.ByteSizeLong())));
+  PreparedGenerate prepared;
+  ASSIGN_OR_RETURN(prepared.context, NewContext(call, options_.default_timeout));
+  prepared.reader = parrot_->PrepareAsyncGenerate(prepared.context.get(), request, &queue);
+  return prepared;
+}
+
 absl::StatusOr<v1::GenerateUnaryResponse> ParrotClient::GenerateUnary(
     const v1::GenerateRequest& request, const CallOptions& call) {
   return Call<v1::GenerateRequest, v1::GenerateUnaryResponse>(

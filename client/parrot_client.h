@@ -16,8 +16,8 @@
 // ClientOptions::max_attempts); nothing else is. A request over max_send_message_bytes fails here
 // with RESOURCE_EXHAUSTED, reason MESSAGE_TOO_LARGE, and is not retried.
 //
-// Owns its channel. Thread-safe; calls of several threads share the connection. Streams may outlive
-// the client.
+// Owns its channel and its connection. Thread-safe; calls of several threads share them. Streams
+// may outlive the client.
 #ifndef PARROT_CLIENT_PARROT_CLIENT_H_
 #define PARROT_CLIENT_PARROT_CLIENT_H_
 
@@ -30,6 +30,8 @@
 #include "client/response_stream.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/completion_queue.h"
+#include "grpcpp/support/async_stream.h"
 #include "parrot/v1/generation.grpc.pb.h"
 
 namespace parrot {
@@ -52,6 +54,16 @@ class ParrotClient {
   // Never null; an error before the call is what Finish returns.
   std::unique_ptr<GenerateStream> Generate(const v1::GenerateRequest& request,
                                            const CallOptions& call = {});
+  // For programs that keep many calls in flight on few threads: a call on the caller's queue, not
+  // started. The same errors, sizes and metadata; CallOptions::cancellation is the caller's to
+  // attach. `context` outlives `reader`, `queue` both.
+  struct PreparedGenerate {
+    std::unique_ptr<grpc::ClientContext> context;
+    std::unique_ptr<grpc::ClientAsyncReader<v1::GenerateResponse>> reader;
+  };
+  absl::StatusOr<PreparedGenerate> PrepareGenerate(const v1::GenerateRequest& request,
+                                                   grpc::CompletionQueue& queue,
+                                                   const CallOptions& call = {});
   absl::StatusOr<v1::GenerateUnaryResponse> GenerateUnary(const v1::GenerateRequest& request,
                                                           const CallOptions& call = {});
   absl::StatusOr<v1::RouteResponse> Route(const v1::RouteRequest& request,

@@ -6,6 +6,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/duration_flag.h"
 
 namespace parrot {
 namespace {
@@ -18,40 +19,12 @@ constexpr char kFooter[] =
     "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 cancelled by Ctrl-C.\n"
     "Environment: PARROT_API_KEY, PARROT_TARGET, NO_COLOR.";
 
-// "90s", "1.5m", "200ms"; a bare number is seconds; "inf" is no limit.
-bool ParseTimeout(const std::string& text, absl::Duration* duration) {
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    *duration = absl::Seconds(seconds);
-  } else if (!absl::ParseDuration(text, duration)) {
-    return false;
-  }
-  return *duration > absl::ZeroDuration();
-}
-
-void AddDuration(CLI::App* app,
-                 const std::string& name,
-                 std::optional<absl::Duration>* target,
-                 const std::string& help) {
-  app->add_option_function<std::string>(
-         name,
-         [target, name](const std::string& text) {
-           absl::Duration duration;
-           if (!ParseTimeout(text, &duration)) {
-             throw CLI::ValidationError(name, "'" + text + "' is not a duration such as 90s or 2m");
-           }
-           *target = duration;
-         },
-         help)
-      ->type_name("DURATION");
-}
-
 void AddConnection(CLI::App* app, ConnectionFlags* flags) {
   app->add_option("--target", flags->target, "Server, HOST:PORT or a gRPC name")
       ->envname("PARROT_TARGET")
       ->capture_default_str()
       ->group(kConnection);
-  AddDuration(app, "--timeout", &flags->timeout, "Deadline of the call: 90s, 2m, inf [60s]");
+  AddDurationFlag(app, "--timeout", &flags->timeout, "Deadline of the call: 90s, 2m, inf [60s]");
   app->get_option("--timeout")->group(kConnection);
   app->add_option("--api-key-file", flags->api_key_file, "File with the key; else PARROT_API_KEY")
       ->group(kConnection);
@@ -230,10 +203,15 @@ void AddCommands(CLI::App* app, CliOptions* options) {
   tokenize->add_option("--text", options->text, "The text; default: standard input");
   AddOutput(tokenize, options);
 
+  CLI::App* bench =
+      AddCommand(app, options, CliCommand::kBench, "bench", "Measure a server under load");
+  AddBenchFlags(bench, &options->bench);
+  AddOutput(bench, options);
+
   CLI::App* health = AddCommand(
       app, options, CliCommand::kHealth, "health", "Exit 0 if the server is SERVING, else 1");
   health->add_option("--service", options->service, "Service; default: the whole server");
-  AddDuration(health, "--wait", &options->wait, "Wait this long for it: 90s, 10m");
+  AddDurationFlag(health, "--wait", &options->wait, "Wait this long for it: 90s, 10m");
   AddOutput(health, options);
 
   CLI::App* models =

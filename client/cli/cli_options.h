@@ -11,10 +11,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/cli/bench_flags.h"
 
 namespace parrot {
 
-enum class CliCommand { kGenerate, kChat, kRoute, kTokenize, kCount, kHealth, kModels };
+enum class CliCommand { kGenerate, kChat, kRoute, kTokenize, kCount, kBench, kHealth, kModels };
 
 // Exit codes. A call that a signal ended: 128 + signal (130 for Ctrl-C).
 inline constexpr int kExitOk = 0;
@@ -74,7 +75,8 @@ struct CliOptions {
   bool json = false;
   bool quiet = false;
   std::string request_id;
-  std::optional<std::string> text;     // tokenize; absent: standard input
+  std::optional<std::string> text;  // tokenize; absent: standard input
+  BenchFlags bench;
   std::string service;                 // health; empty: the whole server
   std::optional<absl::Duration> wait;  // health
 };

@@ -16,6 +16,8 @@ int RunCommand(const CliOptions& options, Console& console) {
       return RunTokenize(options, console);
     case CliCommand::kCount:
       return RunCount(options, console);
+    case CliCommand::kBench:
+      return RunBench(options, console);
     case CliCommand::kHealth:
       return RunHealth(options, console);
     case CliCommand::kModels:

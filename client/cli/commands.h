@@ -12,6 +12,7 @@ int RunChat(const CliOptions& options, Console& console);
 int RunRoute(const CliOptions& options, Console& console);
 int RunTokenize(const CliOptions& options, Console& console);
 int RunCount(const CliOptions& options, Console& console);
+int RunBench(const CliOptions& options, Console& console);
 int RunHealth(const CliOptions& options, Console& console);
 int RunModels(const CliOptions& options, Console& console);
 

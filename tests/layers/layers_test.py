@@ -48,7 +48,8 @@ MAY_INCLUDE = {
                                    "server_grpc"},
     "client": {"base", "client_messages"},
     "client_messages": {"base"},
-    "client_cli": {"base", "client", "client_messages"},
+    "client_bench": {"base", "client", "client_messages"},
+    "client_cli": {"base", "client", "client_bench", "client_messages"},
     "inspect": TORCH | {"model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
