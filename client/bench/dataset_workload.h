@@ -27,7 +27,7 @@ struct DatasetOptions {
 class DatasetWorkload final : public Workload {
  public:
   // Reads the file and the pictures that it names, relative to it. INVALID_ARGUMENT whose field is
-  // the line, e.g. "line 3: messages[0].role". Blank lines are skipped; a file without a request
+  // the line, e.g. "line 3.messages[0].role". Blank lines are skipped; a file without a request
   // is an error.
   static absl::StatusOr<std::unique_ptr<DatasetWorkload>> Read(const std::string& path,
                                                                const DatasetOptions& options);

@@ -45,6 +45,12 @@ size_t DrawLanguage(const std::vector<LanguageWeight>& languages, std::mt19937_6
   return languages.size() - 1;
 }
 
+absl::Status TooManyPictures(int64_t limit, const char* unit) {
+  return ErrorStatus(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("more than ", limit, unit, " of pictures: give --num-images"),
+                     {.reason = "TOO_MANY_PICTURES", .limit = absl::StrCat(limit)});
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SyntheticWorkload>> SyntheticWorkload::Create(
@@ -87,23 +93,18 @@ std::string SyntheticWorkload::Text(const std::string& language,
 absl::Status SyntheticWorkload::MakePictures(const std::function<bool()>& cancelled) {
   if (options_.image_fraction <= 0) return absl::OkStatus();
   const bool is_shared = options_.num_images > 0;
-  pictures_.resize(is_shared ? options_.num_images : options_.num_requests);
+  const int64_t num_pictures = is_shared ? options_.num_images : options_.num_requests;
+  if (num_pictures > kMaxPictures) return TooManyPictures(kMaxPictures, "");
+  pictures_.resize(num_pictures);
   int64_t num_bytes = 0;
-  for (size_t i = 0; i < pictures_.size(); ++i) {
-    if (!is_shared && !DrawRequest(static_cast<int64_t>(i)).has_image) continue;
+  for (int64_t i = 0; i < num_pictures; ++i) {
+    if (!is_shared && !DrawRequest(i).has_image) continue;
     if (cancelled && cancelled()) return absl::CancelledError("cancelled while pictures were made");
     std::mt19937_64 random = Random(options_.seed, Purpose::kPicture, i);
     const PictureSize size = options_.image_sizes[random() % options_.image_sizes.size()];
     pictures_[i] = SyntheticPicture(size, random());
     num_bytes += static_cast<int64_t>(pictures_[i].size());
-    if (num_bytes > kMaxPictureBytes) {
-      return ErrorStatus(absl::StatusCode::kInvalidArgument,
-                         absl::StrCat(pictures_.size(),
-                                      " pictures take more than ",
-                                      kMaxPictureBytes,
-                                      " bytes: fewer or smaller ones"),
-                         {.reason = "TOO_MANY_PICTURES", .limit = absl::StrCat(kMaxPictureBytes)});
-    }
+    if (num_bytes > kMaxPictureBytes) return TooManyPictures(kMaxPictureBytes, " bytes");
   }
   return absl::OkStatus();
 }

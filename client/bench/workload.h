@@ -72,13 +72,14 @@ struct SyntheticOptions {
 class SyntheticWorkload final : public Workload {
  public:
   // Makes all pictures now, so that the load generator has no such work while it measures.
-  // INVALID_ARGUMENT when they would take more than kMaxPictureBytes. `cancelled` is asked between
-  // pictures; CANCELLED once it is true.
+  // INVALID_ARGUMENT when they would be more than kMaxPictures or kMaxPictureBytes. `cancelled` is
+  // asked between pictures; CANCELLED once it is true.
   static absl::StatusOr<std::unique_ptr<SyntheticWorkload>> Create(
       const SyntheticOptions& options, const std::function<bool()>& cancelled = {});
 
   BenchRequest Make(int64_t ordinal) const override;
 
+  static constexpr int64_t kMaxPictures = 1'000'000;
   static constexpr int64_t kMaxPictureBytes = int64_t{4} << 30;
 
  private:

@@ -652,5 +652,125 @@ TEST(CliTlsTest, CertificatesComeFromFiles) {
   EXPECT_EQ(RunChild(Command({"models", "--target", server.target()})).exit_code, 1);
 }
 
+std::vector<std::string> BenchCommand(std::vector<std::string> more = {}) {
+  more.insert(more.begin(), "bench");
+  return more;
+}
+
+TEST_F(CliTest, BenchMeasuresAndSaves) {
+  const std::string json_path = TempFile("bench.json", "");
+  const std::string csv_path = TempFile("bench.csv", "");
+  const std::string html_path = TempFile("bench.html", "");
+  const ChildResult result = Run(BenchCommand({"--num-prompts",
+                                               "7",
+                                               "--max-concurrency",
+                                               "2",
+                                               "--num-warmups",
+                                               "1",
+                                               "--languages",
+                                               "en:2,ar",
+                                               "--image-fraction",
+                                               "1",
+                                               "--image-size",
+                                               "8x8",
+                                               "--output-len",
+                                               "5",
+                                               "--goodput",
+                                               "ttft:60000",
+                                               "e2el:60000",
+                                               "--percentiles",
+                                               "99",
+                                               "--save-result",
+                                               json_path,
+                                               "--save-result",
+                                               csv_path,
+                                               "--save-result",
+                                               html_path}));
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.output, HasSubstr("Successful requests:                     7"));
+  EXPECT_EQ(result.error,
+            "saved " + json_path + "\nsaved " + csv_path + "\nsaved " + html_path + "\n");
+  const json object = json::parse(ReadFile(json_path));
+  EXPECT_EQ(object["completed"], 7);
+  EXPECT_EQ(object["parrot"]["good"], 7);
+  EXPECT_EQ(object["total_output_tokens"], 21);
+  EXPECT_THAT(ReadFile(csv_path), HasSubstr("ordinal,request_id,"));
+  EXPECT_THAT(ReadFile(html_path), HasSubstr("<svg "));
+  const std::vector<FakeParrotServer::Seen> seen = server_.seen();
+  int num_asked = 0;
+  for (const FakeParrotServer::Seen& call : seen) {
+    if (call.request.messages().empty()) continue;  // what the command asks about the model
+    ++num_asked;
+    EXPECT_EQ(call.request.stop().max_tokens(), 5);
+    EXPECT_TRUE(call.request.messages(0).parts(0).has_image());
+  }
+  EXPECT_EQ(num_asked, 8);
+}
+
+TEST_F(CliTest, BenchOfADatasetSendsItsLinesOnce) {
+  const std::string dataset = TempFile("data.jsonl",
+                                       R"([{"role": "user", "content": "one"}]
+{"messages": [{"role": "user", "content": "two"}], "language": "tr"}
+)");
+  const ChildResult result = Run(BenchCommand({"--dataset", dataset, "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const json object = json::parse(result.output);
+  EXPECT_EQ(object["completed"], 2);
+  EXPECT_EQ(object["parrot"]["languages"][0]["language"], "tr");
+}
+
+TEST_F(CliTest, BenchFailsWhenARequestDid) {
+  server_.SetScripts(
+      {{.status = {grpc::StatusCode::INTERNAL, "gone"}}, {.events = AnswerEvents({"A"})}});
+  const ChildResult result = Run(BenchCommand({"--num-prompts", "2", "--max-concurrency", "1"}));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("Failed requests:                         1"));
+  EXPECT_THAT(result.output, HasSubstr("INTERNAL:                                1"));
+}
+
+TEST_F(CliTest, BenchReportsWhatItHasAfterCtrlC) {
+  server_.SetScripts({{.events = AnswerEvents({"A"})}, {.hang = true}});
+  ChildProcess child(
+      Command(BenchCommand(
+          {"--num-prompts", "50", "--max-concurrency", "1", "--target", server_.target()})),
+      ChildProcess::Io::kTerminal);
+  EXPECT_TRUE(child.WaitForOutput("1 running, 1 done"));
+  child.Write("\x03");
+  EXPECT_EQ(child.Wait(), 130);
+  EXPECT_THAT(child.output(), HasSubstr("Successful requests:                     1"));
+  EXPECT_THAT(child.output(), HasSubstr("Interrupted requests:                    1"));
+  EXPECT_TRUE(server_.WaitForCancelled(1));
+}
+
+TEST_F(CliTest, BenchRefusesWhatCannotBeMeant) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--num-prompts", "0"},
+      {"--request-rate", "0"},
+      {"--burstiness", "-1"},
+      {"--arrival", "sometimes"},
+      {"--arrival", "constant", "--burstiness", "2"},
+      {"--max-concurrency", "none"},
+      {"--image-fraction", "1.5"},
+      {"--image-size", "640"},
+      {"--image-size", "0x4"},
+      {"--languages", "de"},
+      {"--languages", "en:0"},
+      {"--input-len", "9:4"},
+      {"--output-len", "0"},
+      {"--goodput", "speed:1"},
+      {"--goodput", "ttft:-1"},
+      {"--percentiles", "101"},
+      {"--save-result", "result.yaml"},
+      {"--save-result", "/nonexistent/a.json"},
+      {"--dataset", "d.jsonl", "--languages", "en"},
+      {"--duration", "1s", "--image-fraction", "1"}};
+  for (const std::vector<std::string>& arguments : cases) {
+    const ChildResult result = Run(BenchCommand(arguments));
+    EXPECT_EQ(result.exit_code, 2) << ::testing::PrintToString(arguments);
+    EXPECT_NE(result.error, "");
+  }
+  EXPECT_TRUE(server_.seen().empty());
+}
+
 }  // namespace
 }  // namespace parrot
