@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -221,8 +223,9 @@ std::string TtftOverTime(const LoadResult& result) {
 std::string ThroughputOverTime(const LoadResult& result) {
   const std::vector<int64_t> tokens = TokensBySecond(result);
   PlotSeries series{.name = "tokens/s"};
-  const size_t stride = tokens.size() / kMostMarks + 1;
-  for (size_t i = 0; i < tokens.size(); i += stride) {
+  const size_t num_whole = std::max<size_t>(tokens.size(), 2) - 1;  // the last one is cut
+  const size_t stride = num_whole / kMostMarks + 1;
+  for (size_t i = 0; i < std::min(num_whole, tokens.size()); i += stride) {
     series.points.emplace_back(static_cast<double>(i), static_cast<double>(tokens[i]));
   }
   return SvgPlot({.title = "Output tokens in each second",

@@ -1,5 +1,5 @@
 // Texts for benchmarks in the model's six languages: common words in random order. They mean
-// nothing, but their tokens are as long as the language's. Stateless; thread-safe.
+// nothing, but take the tokens that the language takes. Stateless; thread-safe.
 #ifndef PARROT_CLIENT_BENCH_SYNTHETIC_TEXT_H_
 #define PARROT_CLIENT_BENCH_SYNTHETIC_TEXT_H_
 

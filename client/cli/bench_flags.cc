@@ -1,8 +1,11 @@
 #include "client/cli/bench_flags.h"
 
 #include <functional>
+#include <limits>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"

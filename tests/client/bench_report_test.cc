@@ -1,11 +1,13 @@
 // What a benchmark writes: vLLM's keys, rows, a page that holds no foreign markup.
 #include "client/bench/bench_report.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"

@@ -1,10 +1,13 @@
 // What a benchmark sends.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error_status.h"
@@ -21,7 +24,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::Ge;
-using ::testing::HasSubstr;
 using ::testing::Le;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
