@@ -204,6 +204,8 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.max_engine_queue = max_queue_size();
   frontend.block_size = capacity.block_size;
   frontend.num_blocks = capacity.num_blocks;
+  frontend.caches_experts = capacity.caches_experts;
+  frontend.with_vllm_metrics = options_.metrics_compat == "vllm";
   frontend.default_seed = static_cast<uint64_t>(options_.seed);
   return frontend;
 }

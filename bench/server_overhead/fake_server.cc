@@ -46,6 +46,7 @@ Options ServerOptions(const FakeServerOptions& fake) {
   options.client_stall_timeout = absl::Seconds(600);
   options.shutdown_timeout = absl::Seconds(5);
   options.log_requests = fake.log_requests;
+  options.metrics_compat = "vllm";  // the longest page
   return options;
 }
 

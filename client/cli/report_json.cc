@@ -75,6 +75,7 @@ json TimingsObject(const v1::Timings& timings) {
           {"experts", timings.experts()},
           {"prefill", timings.prefill()},
           {"decode", timings.decode()},
+          {"detokenize", timings.detokenize()},
           {"time_to_first_token", timings.time_to_first_token()},
           {"total", timings.total()}};
 }

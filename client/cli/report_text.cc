@@ -47,7 +47,8 @@ std::string StagesText(const v1::Timings& timings) {
       {"router", timings.router()},
       {"experts", timings.experts()},
       {"prefill", timings.prefill()},
-      {"decode", timings.decode()}};
+      {"decode", timings.decode()},
+      {"detokenize", timings.detokenize()}};
   std::vector<std::string> texts;
   for (const auto& [name, seconds] : stages) {
     if (seconds > 0) texts.push_back(absl::StrCat(name, " ", Seconds(seconds)));

@@ -20,7 +20,7 @@
 #include "scheduler/request.h"
 #include "server/frontend/admission.h"
 #include "server/frontend/answer.h"
-#include "server/frontend/metrics.h"
+#include "server/frontend/cancel_stage.h"
 #include "server/frontend/output_text.h"
 #include "server/frontend/prompt_builder.h"
 #include "server/frontend/response_stream.h"

@@ -247,13 +247,19 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
       .wants_logprobs = request.sampling.num_logprobs >= 0,
       .pixel_bytes = static_cast<int64_t>(prompt.images.size()) * options_.bytes_per_image};
   if (!call.BeginEngine(prompt, parts_.tokenizer, start)) return Cancelled();
+  const int32_t num_answers = request.choices.empty() ? request.num_outputs : 1;
   call.stream().Accept({.request_id = call.facts().request_id,
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
-                       request.choices.empty() ? request.num_outputs : 1);
+                       num_answers);
   absl::Status added =
       engine_.add(MakeRequest(call, std::move(request), max_tokens, std::move(prompt)));
-  if (added.ok()) return added;
+  if (added.ok()) {
+    if (call.facts().kind == RequestKind::kGenerate) {
+      parts_.metrics.CountAdmitted(num_answers, max_tokens);
+    }
+    return added;
+  }
   NoticeDeadEngine();
   return PublicStatus(added, call.facts().request_id);
 }
@@ -333,13 +339,10 @@ void CallRunner::OnEngineFinished(Call& call, const FinishEvent& event) {
     return;
   }
   if (!output.is_last) engine_.cancel(call.facts().key);
-  OutputFinishedEvent finished = output.event;
-  finished.usage.completion_tokens = call.num_completion_tokens();
-  finished.usage.blocked_tokens = call.num_blocked_tokens();
   if (status.ok() && call.facts().kind == RequestKind::kRoute) {
-    parts_.metrics.CountRouted(finished, call.facts().language);
+    parts_.metrics.CountRouted(output.event, call.facts().language);
   } else {
-    CountFinished(call, finished);
+    CountFinished(call, output.event);
   }
   if (event.reason == FinishReason::kError) NoticeDeadEngine();
   CountFailure(call, status);
@@ -365,10 +368,10 @@ bool CallRunner::EndCall(Call& call, const absl::Status& status, FinishReason re
   return true;
 }
 
-void CallRunner::CountFinished(const Call& call, const OutputFinishedEvent& finished) {
-  parts_.metrics.CountFinished(finished, call.facts().language);
+void CallRunner::CountFinished(const Call& call, const OutputFinishedEvent& last) {
+  parts_.metrics.CountFinished(last, call.num_completion_tokens(), call.facts().language);
   if (call.facts().lock_language.empty()) return;
-  parts_.metrics.CountBlocked(finished.usage.blocked_tokens, call.facts().lock_language);
+  parts_.metrics.CountBlocked(call.num_blocked_tokens(), call.facts().lock_language);
 }
 
 void CallRunner::CountFailure(Call& call, const absl::Status& status) {

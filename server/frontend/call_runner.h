@@ -106,8 +106,9 @@ class CallRunner {
   // Ends the call, unless it has ended, with a status that is not OK. True if it did.
   bool EndCall(Call& call, const absl::Status& status, FinishReason reason);
   void ReleaseIfFinished(Call& call);
+  // `last`: of the answer that ended last.
+  void CountFinished(const Call& call, const OutputFinishedEvent& last);
   // parrot_rejected_total: errors before any output, and readers that were too slow.
-  void CountFinished(const Call& call, const OutputFinishedEvent& finished);
   void CountFailure(Call& call, const absl::Status& status);
   // The server is FAILED once the engine says that its worker is dead.
   void NoticeDeadEngine();

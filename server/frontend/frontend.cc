@@ -56,7 +56,9 @@ MetricsOptions MakeMetricsOptions(const FrontendOptions& options) {
           .num_experts = NumExperts(options.model),
           .block_size = options.block_size,
           .num_blocks = options.num_blocks,
-          .limits = options.limits};
+          .caches_experts = options.caches_experts,
+          .limits = options.limits,
+          .with_vllm_names = options.with_vllm_metrics};
 }
 
 CallRunner::Options MakeRunnerOptions(const FrontendOptions& options, const Tokenizer& tokenizer) {

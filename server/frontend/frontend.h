@@ -58,8 +58,11 @@ struct FrontendOptions {
   FrontendLimits limits;
   CapacityLimits capacity;
   int32_t max_engine_queue = 32;
-  int32_t block_size = 0;  // tokens per KV block, and how many: for metrics
+  // Of the worker, for metrics.
+  int32_t block_size = 0;  // tokens per KV block
   int32_t num_blocks = 0;
+  bool caches_experts = false;
+  bool with_vllm_metrics = false;  // render vLLM's names as well
   uint64_t default_seed = 0;
 };
 

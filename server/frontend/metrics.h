@@ -1,6 +1,7 @@
 // The metrics registry: every time series of the server, updated by the front end and rendered as
-// Prometheus text for GET /metrics. Names, labels and buckets are listed in metrics.cc, next to
-// their help texts. Label sets are closed: a value outside them becomes "other".
+// Prometheus text for GET /metrics. Names, labels and buckets are in native_series.cc, next to
+// their help texts, and with vLLM's names in vllm_metrics.cc. Label sets are closed: a value
+// outside them becomes "other".
 //
 // Thread-safe. Rendering is meant for a poll every 50 ms.
 #ifndef PARROT_SERVER_FRONTEND_METRICS_H_
@@ -18,34 +19,15 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "scheduler/engine.h"
-#include "scheduler/event.h"
 #include "server/frontend/answer.h"
+#include "server/frontend/cancel_stage.h"
 #include "server/frontend/lifecycle.h"
-#include "server/frontend/limits.h"
+#include "server/frontend/metrics_options.h"
 
 namespace parrot {
 
-struct MetricsOptions {
-  std::string server_version;
-  std::string model_name;  // first served name
-  std::string model_revision;
-  std::string device;  // "cpu", "cuda"
-  std::string dtype;
-  int32_t num_experts = 0;
-  int32_t block_size = 0;  // tokens per KV block
-  int32_t num_blocks = 0;
-  FrontendLimits limits;
-};
-
-// Where a request was when its client gave it up.
-enum class CancelStage {
-  kPreprocessQueue,  // waits for a thread
-  kPreprocess,       // image decode, tokenise
-  kEngine,           // queued or in prefill: no token yet
-  kDecode,           // tokens flow
-  kWrite,            // all is generated, the client has not read all of it
-};
-const char* CancelStageName(CancelStage stage);
+struct NativeSeries;
+class VllmMetrics;
 
 class Metrics {
  public:
@@ -65,12 +47,17 @@ class Metrics {
   void SetWarmingUp(bool warming_up);
 
   // -- Requests
-  // ------------------------------------------------------------------------------------ `reason`
-  // is ErrorFacts::reason of the status that refused the request.
+
+  // `reason` is ErrorFacts::reason of the status that refused the request.
   void CountRejected(std::string_view reason);
   void CountCancelled(CancelStage stage);
-  // One output ended. `language` is the client's label, any case, with or without region.
-  void CountFinished(const OutputFinishedEvent& finished, std::string_view language);
+  // The engine has the request.
+  void CountAdmitted(int32_t num_outputs, int32_t max_tokens);
+  // A request ended: its last output, and the tokens of all outputs. `language` is the client's
+  // label, any case, with or without region.
+  void CountFinished(const OutputFinishedEvent& last,
+                     int32_t num_completion_tokens,
+                     std::string_view language);
   // What a language lock kept from an answer. `language` is the lock's.
   void CountBlocked(int32_t num_tokens, std::string_view language);
   // A routing request ended well.
@@ -80,7 +67,7 @@ class Metrics {
   void CountImages(int32_t num_images, int64_t encoded_bytes);
 
   // -- Transports
-  // ----------------------------------------------------------------------------------
+
   // grpc_server_handled_total. REQUIRES: service and method come from the served set, code is a
   // canonical name ("OK", "INVALID_ARGUMENT"), so that the series stay few.
   void CountRpc(std::string_view service, std::string_view method, std::string_view code);
@@ -92,14 +79,16 @@ class Metrics {
   static std::string_view LanguageLabel(std::string_view tag);
 
  private:
-  struct Series;
   void ObserveStages(const AnswerTimings& timings);
   void AddRouting(const std::vector<ImageRouting>& routing, std::string_view language);
-  void RefreshGauges() const;
+  // Brings what others keep up to now.
+  void Refresh() const;
+  void FollowEngine(const EngineLoad& load) const;
 
   Clock& clock_;
   std::atomic<bool> warming_up_{false};
-  std::unique_ptr<Series> series_;
+  const std::unique_ptr<NativeSeries> series_;
+  std::unique_ptr<VllmMetrics> vllm_;  // null: native names alone
   std::function<EngineLoad()> load_;
   std::function<ServerState()> state_;
   std::function<std::pair<int64_t, int64_t>()> frontend_;

@@ -253,6 +253,15 @@ void ControlService::FillLoad(const Frontend& frontend, v1::GetLoadResponse& res
   response.set_prompt_tokens_total(load.num_prompt_tokens);
   response.set_generation_tokens_total(load.num_generated_tokens);
   response.set_last_step_tokens(load.last_step_tokens);
+  response.set_prefix_evictions_total(load.num_prefix_evictions);
+  response.set_image_evictions_total(load.num_vision_evictions);
+  const StepTimePredictor::Coefficients learned = load.predictor.coefficients();
+  v1::StepTimePrediction& prediction = *response.mutable_prediction();
+  prediction.set_step_seconds(learned.step);
+  prediction.set_token_seconds(learned.token);
+  prediction.set_image_seconds(learned.image);
+  prediction.set_mean_relative_error(load.predictor.mean_relative_error());
+  prediction.set_steps_observed(load.predictor.num_observed());
   if (!load.step_in_flight) return;
   const absl::Duration age = absl::Now() - load.oldest_step_start;
   response.set_step_in_flight_seconds(absl::ToDoubleSeconds(std::max(age, absl::ZeroDuration())));

@@ -99,6 +99,7 @@ void FillTimings(const AnswerTimings& timings, v1::Timings& out) {
   out.set_experts(absl::ToDoubleSeconds(timings.experts));
   out.set_prefill(absl::ToDoubleSeconds(timings.prefill));
   out.set_decode(absl::ToDoubleSeconds(timings.decode));
+  out.set_detokenize(absl::ToDoubleSeconds(timings.detokenize));
   out.set_time_to_first_token(absl::ToDoubleSeconds(timings.time_to_first_token));
   out.set_total(absl::ToDoubleSeconds(timings.total));
 }

@@ -436,6 +436,12 @@ void AddLifecycleOptions(std::vector<OptionSpec>& table) {
                   group,
                   "Log a line for each finished request: ids, counts and times, never texts."},
                  &Options::log_requests));
+  add(ChoiceOption({"metrics-compat",
+                    group,
+                    "Names that /metrics shows beside the native ones: vLLM's, for dashboards and "
+                    "autoscalers made for it."},
+                   &Options::metrics_compat,
+                   {"none", "vllm"}));
 }
 
 // Number of single-character edits between two names, by the classic table of two rows.

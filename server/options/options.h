@@ -75,6 +75,7 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string log_level = "info";                        // debug | info | warning | error
   std::string log_format = "text";                       // text | json
   bool log_requests = false;                             // one line per finished request
+  std::string metrics_compat = "none";                   // none | vllm: its names as well
 };
 
 }  // namespace parrot

@@ -2,8 +2,11 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
@@ -88,9 +91,12 @@ v1::GenerateRequest Named(const std::string& id, int32_t max_tokens = 4) {
   return request;
 }
 
-TEST(MetricsTest, AFreshServerHasCountedNothing) {
-  TestServer server;
+TEST(MetricsTest, AFreshServerHasCountedNothingUnderAnyName) {
+  TestServerConfig config;
+  config.options.metrics_compat = "vllm";
+  TestServer server(config);
   int num_counters = 0;
+  int num_vllm_counters = 0;
   const std::vector<std::string> lines = absl::StrSplit(server.HttpGet("/metrics"), '\n');
   for (const std::string& line : lines) {
     const std::string name = line.substr(0, line.find_first_of(" {"));
@@ -98,9 +104,51 @@ TEST(MetricsTest, AFreshServerHasCountedNothing) {
     // The step that frees the warm-up's slot may come after it.
     if (name == "parrot_engine_steps_total") continue;
     ++num_counters;
+    if (name.starts_with("vllm:")) ++num_vllm_counters;
     EXPECT_TRUE(line.ends_with(" 0")) << line;
   }
   EXPECT_GT(num_counters, 50);
+  EXPECT_GT(num_vllm_counters, 20);
+}
+
+TEST(MetricsTest, OfARequestAllNamesTellTheSame) {
+  TestServerConfig config;
+  config.options.metrics_compat = "vllm";
+  config.options.served_model_names = {"parrot"};
+  TestServer server(config);
+  ASSERT_TRUE(Generate(server.stub(), ImageRequest("what is it?", 9)).status.ok());
+  server.ExpectIdle();
+  const std::string page = server.HttpGet("/metrics");
+  const std::string labels = "{engine=\"0\",model_name=\"parrot\"} ";
+  for (const char* line : {"parrot_generation_tokens_total 9\n",
+                           "parrot_request_generation_tokens_sum 9\n",
+                           "parrot_stage_seconds_count{stage=\"clip\"} 1\n",
+                           "parrot_stage_seconds_count{stage=\"decode_image\"} 1\n",
+                           "parrot_stage_seconds_count{stage=\"detokenize\"} 1\n",
+                           "parrot_image_cache_queries_total{level=\"kv\"} 1\n",
+                           "parrot_image_cache_queries_total{level=\"features\"} 1\n"}) {
+    EXPECT_TRUE(absl::StrContains(page, line)) << line;
+  }
+  for (const auto& [name, value] : {std::pair("generation_tokens_total", 9),
+                                    std::pair("request_generation_tokens_sum", 9),
+                                    std::pair("request_params_max_tokens_sum", 9),
+                                    std::pair("request_params_n_sum", 1),
+                                    std::pair("mm_cache_queries_total", 1),
+                                    std::pair("time_to_first_token_seconds_count", 1),
+                                    std::pair("inter_token_latency_seconds_count", 8)}) {
+    const std::string line = absl::StrCat("vllm:", name, labels, value, "\n");
+    EXPECT_TRUE(absl::StrContains(page, line)) << line;
+  }
+}
+
+TEST(ControlTest, TheLoadTellsWhatStepsAreExpectedToTake) {
+  TestServer server;
+  const auto control = ControlOf(server);
+  ASSERT_TRUE(Generate(server.stub(), TextRequest("hello", 50)).status.ok());
+  const v1::StepTimePrediction prediction = Load(*control).prediction();
+  EXPECT_GT(prediction.steps_observed(), 40);
+  EXPECT_GT(prediction.step_seconds() + prediction.token_seconds(), 0.0);
+  EXPECT_GT(prediction.mean_relative_error(), 0.0);
 }
 
 TEST(ControlTest, AbortEndsEveryRequestOfAnIdOnce) {

@@ -1,17 +1,25 @@
 #include "server/frontend/metrics.h"
 
+#include <sys/wait.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/fake_clock.h"
+#include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
 namespace {
@@ -27,6 +35,15 @@ MetricsOptions Options() {
           .num_blocks = 100};
 }
 
+OutputFinishedEvent Finished() {
+  OutputFinishedEvent finished{.reason = FinishReason::kStop};
+  finished.usage = {.text_tokens = 10, .image_tokens = 20, .completion_tokens = 5};
+  finished.timings.total = absl::Milliseconds(700);
+  finished.timings.queue = absl::Milliseconds(7);
+  finished.routing = {{.image_idx = 0, .expert_weights = {0.5f, 0.25f, 0.25f, 0, 0, 0}}};
+  return finished;
+}
+
 class MetricsTest : public ::testing::Test {
  protected:
   // The value of a series, NaN if it is not there.
@@ -36,36 +53,111 @@ class MetricsTest : public ::testing::Test {
     if (at == std::string::npos) return std::nan("");
     return std::stod(text.substr(at + series.size() + 2));
   }
-  static OutputFinishedEvent Finished() {
-    OutputFinishedEvent finished{.reason = FinishReason::kStop};
-    finished.usage = {.text_tokens = 10, .image_tokens = 20, .completion_tokens = 5};
-    finished.timings.total = absl::Milliseconds(700);
-    finished.timings.queue = absl::Milliseconds(7);
-    finished.routing = {{.image_idx = 0, .expert_weights = {0.5f, 0.25f, 0.25f, 0, 0, 0}}};
-    return finished;
-  }
 
   FakeClock clock_;
   Metrics metrics_{Options(), &clock_};
 };
 
-TEST_F(MetricsTest, TextIsCleanToPromtool) {
-  EngineLoad load;
-  load.num_running = 1;
-  metrics_.SetLoadSource([&] { return load; });
-  metrics_.SetStateSource([] { return ServerState::kReady; });
-  metrics_.SetFrontendSource([] { return std::make_pair(int64_t{1}, int64_t{2}); });
-  metrics_.CountRejected("OUT_OF_RANGE");
-  metrics_.CountCancelled(CancelStage::kDecode);
-  metrics_.CountFinished(Finished(), "en");
-  metrics_.CountRouted(Finished(), "zh-CN");
-  metrics_.ObserveFirstToken(absl::Milliseconds(5));
-  metrics_.ObserveInterToken(absl::Milliseconds(5));
-  metrics_.CountImages(1, 1000);
-  metrics_.CountRpc("parrot.v1.ParrotService", "Generate", "OK");
+// Something of everything.
+void FeedAll(Metrics& metrics) {
+  metrics.SetLoadSource([] {
+    return EngineLoad{.num_waiting = 4,
+                      .num_running = 3,
+                      .num_blocks_total = 100,
+                      .num_blocks_used = 25,
+                      .num_steps = 60,
+                      .num_preemptions = 2,
+                      .num_prefix_query_tokens = 900,
+                      .num_prefix_hit_tokens = 640,
+                      .num_vision_queries = 7,
+                      .num_vision_hits = 5,
+                      .num_prompt_tokens = 1000,
+                      .num_generated_tokens = 250};
+  });
+  metrics.SetStateSource([] { return ServerState::kReady; });
+  metrics.SetFrontendSource([] { return std::make_pair(int64_t{1}, int64_t{2}); });
+  metrics.CountRejected("OUT_OF_RANGE");
+  metrics.CountCancelled(CancelStage::kDecode);
+  metrics.CountAdmitted(2, 100);
+  metrics.CountFinished(Finished(), 9, "en");
+  metrics.CountRouted(Finished(), "zh-CN");
+  metrics.ObserveFirstToken(absl::Milliseconds(5));
+  metrics.ObserveInterToken(absl::Milliseconds(5));
+  metrics.CountImages(1, 1000);
+  metrics.CountRpc("parrot.v1.ParrotService", "Generate", "OK");
+}
+
+// promtool's exit status for a page: 0 clean, 3 a matter of taste, else it cannot be parsed.
+int CheckWithPromtool(const std::string& page) {
   const std::string path = ::testing::TempDir() + "/parrot_metrics.txt";
-  std::ofstream(path) << metrics_.Render();
-  EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
+  std::ofstream(path) << page;
+  const int status = std::system(("promtool check metrics < " + path + " > /dev/null").c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// The lines in an order of their own: prometheus-cpp's is that of a hash.
+std::vector<std::string> SortedLines(const std::string& text) {
+  std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+void ExpectPage(const std::string& page, const std::string& file) {
+  std::ifstream expected(SourcePath("tests/server/frontend/data/" + file));
+  const std::string text((std::istreambuf_iterator<char>(expected)), {});
+  const std::vector<std::string> lines = SortedLines(page);
+  const std::string actual = ::testing::TempDir() + "/" + file;
+  std::ofstream(actual) << absl::StrJoin(lines, "\n") << "\n";
+  EXPECT_EQ(lines, SortedLines(text)) << "if that is meant, copy " << actual;
+}
+
+TEST_F(MetricsTest, ThePageIsTheDocumentedOneAndCleanToPromtool) {
+  FeedAll(metrics_);
+  ExpectPage(metrics_.Render(), "metrics_native.txt");
+  EXPECT_EQ(CheckWithPromtool(metrics_.Render()), 0);
+}
+
+TEST_F(MetricsTest, VllmsNamesComeBesideTheNativeOnes) {
+  MetricsOptions options = Options();
+  options.with_vllm_names = true;
+  Metrics both(options, &clock_);
+  FeedAll(metrics_);
+  FeedAll(both);
+  std::string page = both.Render();
+  // Its names have colons and abbreviations, which promtool reads and does not like.
+  EXPECT_EQ(CheckWithPromtool(page), 3);
+  const std::string native = metrics_.Render();
+  const std::vector<std::string> native_lines = SortedLines(native);
+  std::vector<std::string> lines = SortedLines(page);
+  std::erase_if(lines, [&](const std::string& line) {
+    return std::binary_search(native_lines.begin(), native_lines.end(), line);
+  });
+  ExpectPage(absl::StrJoin(lines, "\n"), "metrics_vllm.txt");
+  for (const std::string& line : lines) EXPECT_TRUE(absl::StrContains(line, "vllm:")) << line;
+  EXPECT_EQ(lines.size() + native_lines.size(), SortedLines(page).size());
+}
+
+TEST_F(MetricsTest, VllmsNamesLeaveTheWarmUpOutToo) {
+  MetricsOptions options = Options();
+  options.with_vllm_names = true;
+  Metrics metrics(options, &clock_);
+  EngineLoad load;
+  metrics.SetLoadSource([&] { return load; });
+  metrics.SetWarmingUp(true);
+  load.num_prompt_tokens = 300;
+  metrics.CountAdmitted(1, 2);
+  metrics.CountFinished(Finished(), 5, "en");
+  metrics.ObserveFirstToken(absl::Seconds(9));
+  metrics.SetWarmingUp(false);
+  load.num_prompt_tokens = 340;
+  const std::string page = metrics.Render();
+  const std::string labels = "{engine=\"0\",model_name=\"parrot \\\"7B\\\"\\n\"";
+  EXPECT_TRUE(absl::StrContains(page, "vllm:prompt_tokens_total" + labels + "} 40\n")) << page;
+  for (const char* name : {"e2e_request_latency_seconds_count",
+                           "time_to_first_token_seconds_count",
+                           "request_params_n_count"}) {
+    EXPECT_TRUE(absl::StrContains(page, absl::StrCat("vllm:", name, labels, "} 0\n"))) << name;
+  }
 }
 
 TEST_F(MetricsTest, CountsWhatLanguageLocksBlocked) {
@@ -77,8 +169,8 @@ TEST_F(MetricsTest, CountsWhatLanguageLocksBlocked) {
 }
 
 TEST_F(MetricsTest, CountsWhatFinished) {
-  metrics_.CountFinished(Finished(), "en");
-  metrics_.CountFinished(Finished(), "pt-BR");
+  metrics_.CountFinished(Finished(), 5, "en");
+  metrics_.CountFinished(Finished(), 5, "pt-BR");
   EXPECT_EQ(Value("parrot_requests_finished_total{reason=\"stop\"}"), 2);
   EXPECT_EQ(Value("parrot_request_prompt_tokens_sum"), 60);
   EXPECT_EQ(Value("parrot_request_generation_tokens_sum"), 10);
@@ -119,6 +211,8 @@ TEST_F(MetricsTest, CachesAndMishapsFollowTheEngine) {
   load.num_prefix_hit_tokens = 64;
   load.num_vision_queries = 5;
   load.num_vision_hits = 2;
+  load.num_vision_evictions = 8;
+  load.num_prefix_evictions = 12;
   load.num_blocks_cached = 7;
   load.num_vision_entries = 3;
   load.num_preemptions = 4;
@@ -129,8 +223,11 @@ TEST_F(MetricsTest, CachesAndMishapsFollowTheEngine) {
   for (int i = 0; i < 2; ++i) {  // a second look counts nothing twice
     EXPECT_EQ(Value("parrot_prefix_cache_queries_total"), 100);
     EXPECT_EQ(Value("parrot_prefix_cache_hits_total"), 64);
-    EXPECT_EQ(Value("parrot_image_cache_queries_total"), 5);
-    EXPECT_EQ(Value("parrot_image_cache_hits_total"), 2);
+    EXPECT_EQ(Value("parrot_image_cache_queries_total{level=\"features\"}"), 5);
+    EXPECT_EQ(Value("parrot_image_cache_hits_total{level=\"features\"}"), 2);
+    EXPECT_EQ(Value("parrot_image_cache_evictions_total{level=\"features\"}"), 8);
+    EXPECT_EQ(Value("parrot_image_cache_queries_total{level=\"experts\"}"), 0);
+    EXPECT_EQ(Value("parrot_prefix_cache_evictions_total"), 12);
     EXPECT_EQ(Value("parrot_kv_cache_cached_blocks"), 7);
     EXPECT_EQ(Value("parrot_image_cache_entries"), 3);
     EXPECT_EQ(Value("parrot_preemptions_total"), 4);
@@ -141,9 +238,11 @@ TEST_F(MetricsTest, CachesAndMishapsFollowTheEngine) {
   }
   OutputFinishedEvent finished = Finished();
   finished.routing[0].cache_level = CacheLevel::kKv;
-  metrics_.CountFinished(finished, "en");
-  metrics_.CountFinished(Finished(), "en");
+  metrics_.CountFinished(finished, 5, "en");
+  metrics_.CountFinished(Finished(), 5, "en");
   EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"kv\"}"), 1);
+  EXPECT_EQ(Value("parrot_image_cache_queries_total{level=\"kv\"}"), 2);
+  EXPECT_EQ(Value("parrot_image_cache_hits_total{level=\"kv\"}"), 1);
   EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"none\"}"), 1);
   EXPECT_EQ(Value("parrot_images_answered_total{cache_level=\"experts\"}"), 0);
 }
@@ -154,7 +253,7 @@ TEST_F(MetricsTest, TheWarmUpCountsNowhere) {
   metrics_.SetWarmingUp(true);
   load.num_prompt_tokens = 300;
   load.num_vision_queries = 1;
-  metrics_.CountFinished(Finished(), "en");
+  metrics_.CountFinished(Finished(), 5, "en");
   metrics_.CountRouted(Finished(), "en");
   metrics_.CountCancelled(CancelStage::kEngine);
   metrics_.CountImages(1, 1000);
@@ -165,7 +264,7 @@ TEST_F(MetricsTest, TheWarmUpCountsNowhere) {
   load.num_prompt_tokens = 310;
   metrics_.SetWarmingUp(false);
   EXPECT_EQ(Value("parrot_prompt_tokens_total"), 0);
-  EXPECT_EQ(Value("parrot_image_cache_queries_total"), 0);
+  EXPECT_EQ(Value("parrot_image_cache_queries_total{level=\"features\"}"), 0);
   EXPECT_EQ(Value("parrot_requests_finished_total{reason=\"stop\"}"), 0);
   EXPECT_EQ(Value("parrot_requests_finished_total{reason=\"routed\"}"), 0);
   EXPECT_EQ(Value("parrot_cancelled_total{stage=\"engine\"}"), 0);
@@ -178,6 +277,19 @@ TEST_F(MetricsTest, TheWarmUpCountsNowhere) {
   metrics_.CountImages(1, 1000);
   EXPECT_EQ(Value("parrot_prompt_tokens_total"), 40);
   EXPECT_EQ(Value("parrot_images_total"), 1);
+}
+
+TEST_F(MetricsTest, ThePredictorIsShown) {
+  EngineLoad load;
+  for (int i = 0; i < 100; ++i) load.predictor.Observe(1 + i % 64, i % 2, absl::Milliseconds(40));
+  metrics_.SetLoadSource([&] { return load; });
+  const StepTimePredictor::Coefficients learned = load.predictor.coefficients();
+  const std::string name = "parrot_step_time_prediction_seconds";
+  EXPECT_NEAR(Value(name + "{part=\"step\"}"), learned.step, 1e-6);
+  EXPECT_NEAR(Value(name + "{part=\"token\"}"), learned.token, 1e-6);
+  EXPECT_NEAR(Value(name + "{part=\"image\"}"), learned.image, 1e-6);
+  EXPECT_NEAR(
+      Value("parrot_step_time_prediction_error_ratio"), load.predictor.mean_relative_error(), 1e-6);
 }
 
 TEST_F(MetricsTest, StateIsOneOfFour) {

@@ -55,6 +55,7 @@ TEST(OptionsParserTest, TakesValuesInEverySpelling) {
   EXPECT_EQ(Parsed({"--max-running-requests", "3"}).max_num_seqs, 3);
   EXPECT_EQ(Parsed({"--kv-cache-memory-bytes", "64MiB"}).kv_cache_memory_bytes, 64 << 20);
   EXPECT_EQ(Parsed({"--shutdown-timeout", "3m"}).shutdown_timeout, absl::Minutes(3));
+  EXPECT_EQ(Parsed({"--metrics_compat=vllm"}).metrics_compat, "vllm");
   EXPECT_TRUE(Parsed({"--log-requests"}).log_requests);
   EXPECT_FALSE(Parsed({"--log-requests=false"}).log_requests);
   EXPECT_FALSE(Parsed({"--no-log-requests"}).log_requests);
