@@ -252,14 +252,13 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
                         .model = call.facts().model,
                         .usage = call.prompt_usage()},
                        num_answers);
+  // Before: an engine may end it before this thread goes on.
+  if (call.facts().kind == RequestKind::kGenerate) {
+    parts_.metrics.CountParameters(num_answers, max_tokens);
+  }
   absl::Status added =
       engine_.add(MakeRequest(call, std::move(request), max_tokens, std::move(prompt)));
-  if (added.ok()) {
-    if (call.facts().kind == RequestKind::kGenerate) {
-      parts_.metrics.CountAdmitted(num_answers, max_tokens);
-    }
-    return added;
-  }
+  if (added.ok()) return added;
   NoticeDeadEngine();
   return PublicStatus(added, call.facts().request_id);
 }

@@ -72,8 +72,8 @@ void Metrics::CountCancelled(CancelStage stage) {
   if (!warming_up_.load()) series_->cancelled.at(stage)->Increment();
 }
 
-void Metrics::CountAdmitted(int32_t num_outputs, int32_t max_tokens) {
-  if (vllm_ != nullptr && !warming_up_.load()) vllm_->CountAdmitted(num_outputs, max_tokens);
+void Metrics::CountParameters(int32_t num_outputs, int32_t max_tokens) {
+  if (vllm_ != nullptr && !warming_up_.load()) vllm_->CountParameters(num_outputs, max_tokens);
 }
 
 void Metrics::CountFinished(const OutputFinishedEvent& last,

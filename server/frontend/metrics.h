@@ -51,8 +51,8 @@ class Metrics {
   // `reason` is ErrorFacts::reason of the status that refused the request.
   void CountRejected(std::string_view reason);
   void CountCancelled(CancelStage stage);
-  // The engine has the request.
-  void CountAdmitted(int32_t num_outputs, int32_t max_tokens);
+  // The engine gets a request for tokens.
+  void CountParameters(int32_t num_outputs, int32_t max_tokens);
   // A request ended: its last output, and the tokens of all outputs. `language` is the client's
   // label, any case, with or without region.
   void CountFinished(const OutputFinishedEvent& last,

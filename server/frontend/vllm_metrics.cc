@@ -187,7 +187,7 @@ VllmMetrics::VllmMetrics(const MetricsOptions& options)
     : series_(std::make_unique<Series>(options)) {}
 VllmMetrics::~VllmMetrics() = default;
 
-void VllmMetrics::CountAdmitted(int32_t num_outputs, int32_t max_tokens) {
+void VllmMetrics::CountParameters(int32_t num_outputs, int32_t max_tokens) {
   series_->num_outputs.Observe(num_outputs);
   series_->max_tokens.Observe(max_tokens);
 }

@@ -25,7 +25,7 @@ class VllmMetrics {
   VllmMetrics(const VllmMetrics&) = delete;
   VllmMetrics& operator=(const VllmMetrics&) = delete;
 
-  void CountAdmitted(int32_t num_outputs, int32_t max_tokens);
+  void CountParameters(int32_t num_outputs, int32_t max_tokens);
   // `num_completion_tokens` of all outputs, of which `last` was the last to end.
   void CountFinished(const OutputFinishedEvent& last, int32_t num_completion_tokens);
   void ObserveFirstToken(absl::Duration since_arrival);

@@ -78,7 +78,7 @@ void FeedAll(Metrics& metrics) {
   metrics.SetFrontendSource([] { return std::make_pair(int64_t{1}, int64_t{2}); });
   metrics.CountRejected("OUT_OF_RANGE");
   metrics.CountCancelled(CancelStage::kDecode);
-  metrics.CountAdmitted(2, 100);
+  metrics.CountParameters(2, 100);
   metrics.CountFinished(Finished(), 9, "en");
   metrics.CountRouted(Finished(), "zh-CN");
   metrics.ObserveFirstToken(absl::Milliseconds(5));
@@ -145,7 +145,7 @@ TEST_F(MetricsTest, VllmsNamesLeaveTheWarmUpOutToo) {
   metrics.SetLoadSource([&] { return load; });
   metrics.SetWarmingUp(true);
   load.num_prompt_tokens = 300;
-  metrics.CountAdmitted(1, 2);
+  metrics.CountParameters(1, 2);
   metrics.CountFinished(Finished(), 5, "en");
   metrics.ObserveFirstToken(absl::Seconds(9));
   metrics.SetWarmingUp(false);
