@@ -105,7 +105,7 @@ TEST_F(CliTest, JsonIsOneObjectWithTheDocumentedFields) {
                   {"cached_tokens", 0},
                   {"blocked_tokens", 0}}));
   EXPECT_EQ(object["timings"]["clip"], 0.125);
-  EXPECT_EQ(object["timings"].size(), 12u);
+  EXPECT_EQ(object["timings"].size(), 13u);
   // The list per image of the expert weights, as short as the float32 allows.
   EXPECT_EQ(object["routing"], (json::array_t{{0.1, 0.2, 0.3, 0.25, 0.1, 0.05}}));
   EXPECT_EQ(object["routing_entropy"], (json::array_t{1.64}));
