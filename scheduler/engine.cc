@@ -46,11 +46,9 @@ int32_t NumTokens(const StepInput& input) {
   return count;
 }
 
-// Steps until one of the sequences that run and those that wait have made room for another.
-int32_t NumStepsUntilSlot(const EngineLoad& load, int32_t max_num_seqs) {
-  const int32_t num_ahead = load.num_running + load.num_waiting - max_num_seqs + 1;
-  if (num_ahead <= 0) return 0;
-  return static_cast<int32_t>(num_ahead * load.mean_completion_tokens / max_num_seqs);
+// How many of those that run and wait must end before another has a place; <= 0: it has one.
+int32_t NumBeforeSlot(const EngineLoad& load, int32_t max_num_seqs) {
+  return load.num_running + load.num_waiting - max_num_seqs + 1;
 }
 
 absl::Status StoppedStatus() {
@@ -94,6 +92,7 @@ class Engine::Impl {
         inbox_(options.max_queue_size, max_num_seqs_),
         scheduler_(SchedulerOptionsOf(options), executor->capacity()) {
     load_.num_blocks_total = executor->capacity().num_blocks;
+    scheduler_.set_predictor(&load_.predictor);
     inbox_.Publish(load_, {});
     free_buffers_.resize(executor->capacity().max_steps_in_flight);
     for (StepResult& buffers : free_buffers_) {
@@ -196,22 +195,21 @@ absl::Status Engine::Impl::CheckDeadline(const Request& request) const {
           std::min(options_.max_num_batched_tokens, executor_.capacity().max_step_tokens),
       .max_step_images =
           std::min(options_.max_images_per_step, executor_.capacity().max_step_images)};
-  if (request.priority == 0) {
-    queue.num_tokens += load.num_waiting_tokens;
-    queue.num_steps_until_slot = NumStepsUntilSlot(load, max_num_seqs_);
+  double num_tokens = 1.0;
+  if (request.priority == 0) queue.num_tokens += load.num_waiting_tokens;
+  if (const int32_t num_ahead = NumBeforeSlot(load, max_num_seqs_);
+      request.priority == 0 && num_ahead > 0) {
+    queue.num_steps_until_slot =
+        static_cast<int32_t>(num_ahead * load.mean_completion_tokens / max_num_seqs_);
+    // A place is not for who will only begin.
+    num_tokens = std::min<double>(load.mean_completion_tokens, request.max_tokens);
   }
   // What caches save is not known yet; so only what is late without any image is refused for sure.
   if (options_.vision_cache_memory_bytes > 0 || options_.enable_prefix_caching)
     queue.num_images = 0;
   const absl::Duration left = request.deadline - clock_.Now();
-  const absl::Duration predicted = load.predictor.FirstToken(queue);
-  if (predicted <= left) return absl::OkStatus();
-  return ErrorStatus(
-      absl::StatusCode::kDeadlineExceeded,
-      "the first token would come after the deadline",
-      {.reason = "DEADLINE_UNREACHABLE",
-       .value = absl::StrCat(absl::ToInt64Milliseconds(predicted), " ms"),
-       .limit = absl::StrCat(std::max<int64_t>(absl::ToInt64Milliseconds(left), 0), " ms")});
+  const absl::Duration predicted = load.predictor.NthToken(num_tokens, queue);
+  return predicted <= left ? absl::OkStatus() : DeadlineUnreachable(predicted, left);
 }
 
 bool Engine::Impl::Turn() {

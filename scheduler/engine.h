@@ -101,10 +101,11 @@ class Engine {
   void Stop();
 
   // Thread-safe; never blocks. INVALID_ARGUMENT for what cannot fit even an empty cache,
-  // DEADLINE_EXCEEDED when the first token is predicted to come too late (a request of priority 0
-  // behind the whole queue, others at its head), RESOURCE_EXHAUSTED with retry_after when the queue
-  // is full, UNAVAILABLE once draining, stopped
-  // or dead. When OK, the sink gets exactly one FinishEvent per sequence.
+  // DEADLINE_EXCEEDED when the first token is predicted to come too late, or, when it must wait for
+  // a place, the last one of an answer of the usual length (a request of priority 0 waits behind
+  // the whole queue, others at its head), RESOURCE_EXHAUSTED with retry_after when the queue is
+  // full, UNAVAILABLE once draining, stopped or dead. When OK, the sink gets exactly one
+  // FinishEvent per sequence.
   [[nodiscard]] absl::Status Add(std::shared_ptr<const Request> request);
   // Thread-safe; never blocks. Unknown or finished keys are ignored. The sink still gets the
   // FinishEvent (kCancelled, or what happened first).

@@ -61,9 +61,11 @@ struct FinishEvent {
   RequestKey key = 0;
   int32_t sequence_idx = 0;
   FinishReason reason = FinishReason::kError;
-  TokenId stop_token = -1;            // kStop: which one
-  float stop_logprob = 0.0f;          // of stop_token; valid when num_logprobs >= 0
-  absl::Status status;                // kError: why (INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE)
+  TokenId stop_token = -1;    // kStop: which one
+  float stop_logprob = 0.0f;  // of stop_token; valid when num_logprobs >= 0
+  // kError: why (INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE; DEADLINE_EXCEEDED: refused while it
+  // waited).
+  absl::Status status;
   int32_t num_completion_tokens = 0;  // TokenEvents sent for this sequence
   int32_t num_cached_tokens = 0;      // prompt tokens whose KV was reused
   RequestTimes times;

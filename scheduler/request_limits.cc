@@ -121,4 +121,13 @@ absl::Status CheckRequest(const Request& request, const RequestLimits& limits) {
   return absl::OkStatus();
 }
 
+absl::Status DeadlineUnreachable(absl::Duration predicted, absl::Duration left) {
+  return ErrorStatus(
+      absl::StatusCode::kDeadlineExceeded,
+      "the answer would come after the deadline",
+      {.reason = "DEADLINE_UNREACHABLE",
+       .value = absl::StrCat(absl::ToInt64Milliseconds(predicted), " ms"),
+       .limit = absl::StrCat(std::max<int64_t>(absl::ToInt64Milliseconds(left), 0), " ms")});
+}
+
 }  // namespace parrot

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "scheduler/request.h"
 
 namespace parrot {
@@ -27,6 +28,9 @@ struct RequestLimits {
 // INVALID_ARGUMENT with value and limit for what a client can cause, INTERNAL for a request whose
 // parts contradict each other (a bug of the front end, which must not reach the loop).
 [[nodiscard]] absl::Status CheckRequest(const Request& request, const RequestLimits& limits);
+
+// DEADLINE_EXCEEDED for what is predicted to come too late.
+absl::Status DeadlineUnreachable(absl::Duration predicted, absl::Duration left);
 
 }  // namespace parrot
 

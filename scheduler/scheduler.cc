@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
+#include "scheduler/request_limits.h"
 #include "scheduler/worker_failure.h"
 
 namespace parrot {
@@ -160,8 +161,12 @@ void Scheduler::FinishSequence(Sequence* sequence, const Finish& finish, const T
       finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength;
   if (came_to_its_end && sequence->request().kind == RequestKind::kGenerate) {
     constexpr double kNewShare = 0.1;
+    constexpr double kForgetting = 0.01;
+    const int32_t length = sequence->num_generated_tokens();
     double& mean = totals_.mean_completion_tokens;
-    mean += (mean == 0.0 ? 1.0 : kNewShare) * (sequence->num_generated_tokens() - mean);
+    mean += (mean == 0.0 ? 1.0 : kNewShare) * (length - mean);
+    double& longest = totals_.longest_completion_tokens;
+    longest += (length > longest ? 1.0 : kForgetting) * (length - longest);
   }
   expiries_.erase({ExpiryOf(*sequence), sequence->sequence_key()});
   live_.erase(sequence->sequence_key());
@@ -327,10 +332,12 @@ void Scheduler::AddSpan(Sequence* sequence) {
 
 void Scheduler::Admit(const Turn& turn) {
   const auto may_start = [this](const Sequence& sequence) { return MayStart(sequence); };
+  const auto is_late = [&](const Sequence& sequence) { return IsLate(sequence, turn.now); };
   while (!waiting_.empty() && !free_slots_.empty() && num_leaving_ == 0) {
     if (blocks_are_short_ && !running_.empty()) return;
-    Sequence* next = waiting_.Next(turn.now, may_start);
+    Sequence* next = waiting_.Next(turn.now, may_start, is_late);
     if (next == nullptr) return;
+    if (RefuseIfHopeless(next, turn)) continue;
     const Sequence* source = FindForkSource(*next);
     std::optional<BlockCopy> copy;
     if (!TakeBlocks(source, next, &copy)) return;
@@ -355,6 +362,35 @@ bool Scheduler::MayStart(const Sequence& sequence) const {
   if (sequence.sequence_idx() == 0) return true;
   const auto first = live_.find({sequence.key(), 0});
   return first == live_.end() || first->second->num_generated_tokens() > 0;
+}
+
+absl::Duration Scheduler::TimeUntilToken(const Sequence& sequence, double n) const {
+  if (predictor_ == nullptr || !predictor_->is_ready()) return absl::ZeroDuration();
+  const bool has_caches = options_.vision_cache_memory_bytes > 0 || options_.enable_prefix_caching;
+  const size_t num_images = has_caches ? 0 : sequence.request().images.size();
+  return predictor_->NthToken(n,
+                              {.num_tokens = sequence.num_prompt_tokens(),
+                               .num_images = static_cast<int64_t>(num_images),
+                               .num_decoding = num_running(),
+                               .max_step_tokens = options_.max_num_batched_tokens,
+                               .max_step_images = options_.max_images_per_step});
+}
+
+bool Scheduler::IsLate(const Sequence& sequence, absl::Time now) const {
+  const Request& request = sequence.request();
+  const bool has_begun = sequence.was_admitted() || sequence.sequence_idx() > 0;
+  if (request.deadline == absl::InfiniteFuture() || has_begun) return false;
+  const double length = std::min<double>(totals_.longest_completion_tokens, request.max_tokens);
+  return now + TimeUntilToken(sequence, length) > request.deadline;
+}
+
+bool Scheduler::RefuseIfHopeless(Sequence* sequence, const Turn& turn) {
+  if (!IsLate(*sequence, turn.now)) return false;
+  const absl::Duration predicted = TimeUntilToken(*sequence, 1);
+  const absl::Duration left = sequence->request().deadline - turn.now;
+  if (predicted <= left) return false;
+  FinishSequence(sequence, {.status = DeadlineUnreachable(predicted, left)}, turn);
+  return true;
 }
 
 int64_t Scheduler::NumPromisedBlocks() const {

@@ -51,6 +51,7 @@
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 #include "scheduler/step_builder.h"
+#include "scheduler/step_time_predictor.h"
 #include "scheduler/tenant_shares.h"
 #include "scheduler/vision_cache_index.h"
 #include "scheduler/waiting_queue.h"
@@ -76,8 +77,10 @@ struct SchedulerTotals {
   int64_t num_retries = 0;         // sequences put back because a step was lost
   int64_t num_vision_queries = 0;  // RouteJobs that read features
   int64_t num_vision_hits = 0;     // of these, of features that were there
-  // Of sequences that came to their end; recent ones count more.
+  // Of sequences that came to their end: the mean, in which recent ones count more, and the longest
+  // of about the last hundred.
   double mean_completion_tokens = 0.0;
+  double longest_completion_tokens = 0.0;
 };
 
 class Scheduler {
@@ -111,6 +114,8 @@ class Scheduler {
               absl::Time now,
               std::vector<EngineEvent>* events);
 
+  // Says who of those that wait can still make it; borrowed, and outlives this. Before, all can.
+  void set_predictor(const StepTimePredictor* predictor) { predictor_ = predictor; }
   // While somebody decodes, towers are cut and prompt chunks shrink to this.
   void set_step_time_limit(const StepTimeLimit& limit) { step_time_limit_ = limit; }
   // Forgets every prefix and every image that no live sequence uses.
@@ -150,6 +155,13 @@ class Scheduler {
   void Admit(const Turn& turn);
   // The n samples of a request share its prompt: the others wait until the first has computed it.
   bool MayStart(const Sequence& sequence) const;
+  // Until its n-th token, if it began now; zero when nothing is known.
+  absl::Duration TimeUntilToken(const Sequence& sequence, double n) const;
+  // An answer as long as the longest lately would not be done by its deadline. A request that has
+  // begun is not late: what it has sent would be wasted.
+  bool IsLate(const Sequence& sequence, absl::Time now) const;
+  // Ends it when not even its first token can come in time.
+  bool RefuseIfHopeless(Sequence* sequence, const Turn& turn);
   // Blocks that those who run will still take for the tokens they have, and one more for each.
   int64_t NumPromisedBlocks() const;
   // Gives a sequence that is to start the blocks of what is known of its tokens, when there is room
@@ -215,6 +227,7 @@ class Scheduler {
   absl::flat_hash_map<SequenceKey, Sequence*> live_;       // waiting and running
   std::set<std::pair<absl::Time, SequenceKey>> expiries_;  // of live_, finite ones
   int32_t num_leaving_ = 0;                                // of running_
+  const StepTimePredictor* predictor_ = nullptr;
   StepTimeLimit step_time_limit_;
   bool blocks_are_short_ = false;  // somebody wanted more in the last Schedule
 

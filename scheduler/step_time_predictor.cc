@@ -7,6 +7,8 @@
 namespace parrot {
 namespace {
 
+// Of a new step in mean_step(): about twenty are remembered.
+constexpr double kNewShare = 0.05;
 // What a step's weight is multiplied with at each later step: a hundred steps are remembered well.
 constexpr double kForgetting = 0.99;
 // Features are divided by these, so that each is about 1 in a usual step and the ridge means the
@@ -41,6 +43,8 @@ void StepTimePredictor::Observe(int32_t num_tokens, double num_images, absl::Dur
     mean_relative_error_ += std::max(share, 1.0 - kForgetting) * (error - mean_relative_error_);
   }
   if (is_ready()) seconds = std::min(seconds, kMaxSurprise * std::max(Dot(x, theta_), 1e-6));
+  mean_seconds_ +=
+      std::max(kNewShare, 1.0 / static_cast<double>(num_observed_ + 1)) * (seconds - mean_seconds_);
   for (int i = 0; i < kSize; ++i) {
     for (int j = 0; j < kSize; ++j) {
       products_[i][j] = kForgetting * products_[i][j] + x[i] * x[j];
@@ -101,7 +105,7 @@ absl::Duration StepTimePredictor::Step(int64_t num_tokens, int64_t num_images) c
   return absl::Seconds(Dot(Features(num_tokens, static_cast<double>(num_images)), theta_));
 }
 
-absl::Duration StepTimePredictor::FirstToken(const Queue& queue) const {
+absl::Duration StepTimePredictor::NthToken(double n, const Queue& queue) const {
   const int64_t decoding = std::max(queue.num_decoding, 0);
   const int64_t room = std::max<int64_t>(queue.max_step_tokens - decoding, 1);
   const int64_t images = std::max<int64_t>(queue.max_step_images, 1);
@@ -109,8 +113,9 @@ absl::Duration StepTimePredictor::FirstToken(const Queue& queue) const {
   const int64_t for_images = (queue.num_images + images - 1) / images;
   const int64_t num_steps = std::max({for_tokens, for_images, int64_t{1}});
   // Work that other steps of the same time do is counted once: as tokens and images in one sum.
-  const absl::Duration wait = queue.num_steps_until_slot * Step(decoding, 0);
-  return wait + (num_steps - 1) * Step(0, 0) +
+  // What others compute in the meantime is not known; lately it took so long.
+  const double num_others = queue.num_steps_until_slot + std::max(n - 1.0, 0.0);
+  return num_others * std::max(Step(decoding, 0), mean_step()) + (num_steps - 1) * Step(0, 0) +
          Step(queue.num_tokens + num_steps * decoding, queue.num_images);
 }
 

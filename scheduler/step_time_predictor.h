@@ -9,7 +9,7 @@
 // process, a page fault) counts as a few times only; a real change is followed within some steps.
 //
 //   predictor.Observe(num_tokens, num_images, elapsed);
-//   if (predictor.is_ready() && now + predictor.FirstToken(queue) > deadline) ... refuse ...
+//   if (predictor.is_ready() && now + predictor.NthToken(1, queue) > deadline) ... refuse ...
 //
 // Until it is_ready() it answers from what little it has seen, zero before the first step: nothing
 // is to be refused for it then.
@@ -49,8 +49,10 @@ class StepTimePredictor {
   void Observe(int32_t num_tokens, double num_images, absl::Duration elapsed);
 
   absl::Duration Step(int64_t num_tokens, int64_t num_images) const;
-  // Until the first token, if nothing is reused of caches and nobody more urgent comes.
-  absl::Duration FirstToken(const Queue& queue) const;
+  // Until the n-th token (>= 1), if nothing is reused of caches and nobody more urgent comes.
+  absl::Duration NthToken(double n, const Queue& queue) const;
+  // Of the recent steps, whatever they computed: how long who runs waits for a token.
+  absl::Duration mean_step() const { return absl::Seconds(mean_seconds_); }
 
   // Enough steps were seen for decisions.
   bool is_ready() const { return num_observed_ >= kMinObserved; }
@@ -72,6 +74,7 @@ class StepTimePredictor {
 
   int64_t num_observed_ = 0;
   double mean_relative_error_ = 0.0;
+  double mean_seconds_ = 0.0;
   Matrix products_{};   // sum of weight * x x'
   Vector responses_{};  // sum of weight * x seconds
   Vector theta_{};      // coefficients of the scaled features

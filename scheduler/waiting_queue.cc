@@ -14,36 +14,40 @@ void WaitingQueue::Push(std::unique_ptr<Sequence> sequence) {
   sequences_.push_back(std::move(sequence));
 }
 
-int64_t WaitingQueue::Priority(const Sequence& sequence, absl::Time now) const {
-  const absl::Duration waited = std::max(now - sequence.queued_at(), absl::ZeroDuration());
-  absl::Duration remainder;
-  return sequence.request().priority + absl::IDivDuration(waited, aging_interval_, &remainder);
-}
-
-bool WaitingQueue::IsBefore(const Sequence& a, const Sequence& b, absl::Time now) const {
-  const int64_t a_priority = Priority(a, now);
-  const int64_t b_priority = Priority(b, now);
-  if (a_priority != b_priority) return a_priority > b_priority;
-  const Request& a_request = a.request();
-  const Request& b_request = b.request();
+bool WaitingQueue::IsBefore(const Candidate& a, const Candidate& b) const {
+  if (a.priority != b.priority) return a.priority > b.priority;
+  if (a.is_late != b.is_late) return b.is_late;
+  const Request& a_request = a.sequence->request();
+  const Request& b_request = b.sequence->request();
   if (a_request.tenant != b_request.tenant) {
     const int64_t a_served = shares_.served(a_request.tenant);
     const int64_t b_served = shares_.served(b_request.tenant);
     if (a_served != b_served) return a_served < b_served;
   }
   if (a_request.deadline != b_request.deadline) return a_request.deadline < b_request.deadline;
-  if (a.queued_at() != b.queued_at()) return a.queued_at() < b.queued_at();
-  return a.sequence_key() < b.sequence_key();
+  if (a.sequence->queued_at() != b.sequence->queued_at()) {
+    return a.sequence->queued_at() < b.sequence->queued_at();
+  }
+  return a.sequence->sequence_key() < b.sequence->sequence_key();
 }
 
 Sequence* WaitingQueue::Next(absl::Time now,
-                             const std::function<bool(const Sequence&)>& may_start) const {
-  Sequence* next = nullptr;
+                             const Predicate& may_start,
+                             const Predicate& is_late) const {
+  Candidate next;
   for (const std::unique_ptr<Sequence>& sequence : sequences_) {
     if (!may_start(*sequence)) continue;
-    if (next == nullptr || IsBefore(*sequence, *next, now)) next = sequence.get();
+    Candidate candidate = {.sequence = sequence.get(),
+                           .priority = sequence->request().priority,
+                           .is_late = is_late(*sequence)};
+    if (!candidate.is_late) {
+      const absl::Duration waited = std::max(now - sequence->queued_at(), absl::ZeroDuration());
+      absl::Duration remainder;
+      candidate.priority += absl::IDivDuration(waited, aging_interval_, &remainder);
+    }
+    if (next.sequence == nullptr || IsBefore(candidate, next)) next = candidate;
   }
-  return next;
+  return next.sequence;
 }
 
 std::unique_ptr<Sequence> WaitingQueue::Remove(SequenceKey key) {

@@ -70,6 +70,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
                                "executor died",
                                "finished cancelled",
                                "finished deadline",
+                               "finished error DEADLINE_UNREACHABLE",
                                "finished error DRAINING",
                                "finished error INFERENCE_FAILED",
                                "finished error QUEUE_TIMEOUT",

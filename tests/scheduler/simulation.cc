@@ -411,6 +411,12 @@ void Simulation::CheckFinish(const Tracked& tracked, const FinishEvent& event) {
     case FinishReason::kError:
       if (event.status.ok()) Fail("request ", event.key, " failed without a reason");
       if (GetErrorFacts(event.status).reason == "QUEUE_TIMEOUT") return;
+      if (GetErrorFacts(event.status).reason == "DEADLINE_UNREACHABLE") {
+        if (!sequence.tokens.empty() || request.deadline == absl::InfiniteFuture()) {
+          Fail("request ", event.key, " was refused too late");
+        }
+        return;
+      }
       if (!failed_something_ && !stopped_) Fail("request ", event.key, " failed by itself");
       return;
   }

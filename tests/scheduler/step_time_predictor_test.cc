@@ -45,7 +45,7 @@ TEST(StepTimePredictorTest, KnowsNothingAtFirstAndIsReadyAfterSomeSteps) {
   StepTimePredictor predictor;
   EXPECT_FALSE(predictor.is_ready());
   EXPECT_EQ(predictor.Step(100, 1), absl::ZeroDuration());
-  EXPECT_EQ(predictor.FirstToken({.num_tokens = 100}), absl::ZeroDuration());
+  EXPECT_EQ(predictor.NthToken(1, {.num_tokens = 100}), absl::ZeroDuration());
   predictor.Observe(1, 0, absl::ZeroDuration());  // no measurement
   predictor.Observe(1, 0, -absl::Seconds(1));
   predictor.Observe(1, 0, absl::InfiniteDuration());
@@ -113,7 +113,7 @@ TEST(StepTimePredictorTest, OneSlowStepIsForgivenAndASlowerMachineIsNoticed) {
 }
 
 // Against the steps that a worker would really do, counted one by one.
-TEST(StepTimePredictorTest, TheFirstTokenComesAfterAllStepsBeforeIt) {
+TEST(StepTimePredictorTest, ATokenComesAfterAllStepsBeforeIt) {
   std::mt19937 random(4);
   StepTimePredictor predictor;
   ObserveTraffic(kWorker, 1000, /*noise=*/0.0, random, &predictor);
@@ -126,7 +126,10 @@ TEST(StepTimePredictorTest, TheFirstTokenComesAfterAllStepsBeforeIt) {
         .num_steps_until_slot = static_cast<int32_t>(random() % 20),
         .max_step_tokens = static_cast<int32_t>(64 + random() % 1000),
         .max_step_images = static_cast<int32_t>(1 + random() % 4)};
-    absl::Duration expected = queue.num_steps_until_slot * kWorker.Time(queue.num_decoding, 0);
+    const int32_t nth = static_cast<int32_t>(1 + random() % 50);
+    const absl::Duration step_of_others =
+        std::max(kWorker.Time(queue.num_decoding, 0), predictor.mean_step());
+    absl::Duration expected = (queue.num_steps_until_slot + nth - 1) * step_of_others;
     int64_t tokens = queue.num_tokens;
     int64_t images = queue.num_images;
     while (tokens > 0 || images > 0) {
@@ -137,11 +140,21 @@ TEST(StepTimePredictorTest, TheFirstTokenComesAfterAllStepsBeforeIt) {
       images -= step_images;
       expected += kWorker.Time(step_tokens + queue.num_decoding, step_images);
     }
-    ExpectNear(predictor.FirstToken(queue), expected, 0.05);
+    ExpectNear(predictor.NthToken(nth, queue), expected, 0.05);
   }
   // A batch that is full of decoding still moves.
-  EXPECT_GT(predictor.FirstToken({.num_tokens = 10, .num_decoding = 100, .max_step_tokens = 8}),
+  EXPECT_GT(predictor.NthToken(1, {.num_tokens = 10, .num_decoding = 100, .max_step_tokens = 8}),
             absl::ZeroDuration());
+}
+
+TEST(StepTimePredictorTest, TheMeanStepFollowsWhatStepsTake) {
+  StepTimePredictor predictor;
+  EXPECT_EQ(predictor.mean_step(), absl::ZeroDuration());
+  for (int i = 0; i < 3; ++i) predictor.Observe(4, 0, absl::Milliseconds(20));
+  ExpectNear(predictor.mean_step(), absl::Milliseconds(20), 0.01);
+  for (int i = 0; i < 100; ++i)
+    predictor.Observe(i % 2 == 0 ? 4 : 200, 0, absl::Milliseconds(i % 2 == 0 ? 10 : 50));
+  ExpectNear(predictor.mean_step(), absl::Milliseconds(30), 0.1);
 }
 
 TEST(StepTimePredictorTest, APartOfATowerCountsInPart) {

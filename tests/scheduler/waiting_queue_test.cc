@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -17,6 +18,7 @@ namespace {
 const absl::Time kStart = absl::FromUnixSeconds(1'000'000'000);
 
 bool Anybody(const Sequence& /*sequence*/) { return true; }
+bool Nobody(const Sequence& /*sequence*/) { return false; }
 
 std::unique_ptr<Sequence> Waiting(const RequestBuilder& request, absl::Time queued_at = kStart) {
   return std::make_unique<Sequence>(request.Build(), 0, queued_at);
@@ -25,7 +27,8 @@ std::unique_ptr<Sequence> Waiting(const RequestBuilder& request, absl::Time queu
 struct WaitingQueueTest : public testing::Test {
   // Key of the next to start; 0 when there is none.
   RequestKey Next(absl::Time now = kStart) const {
-    const Sequence* next = queue.Next(now, Anybody);
+    const Sequence* next = queue.Next(
+        now, Anybody, [this](const Sequence& sequence) { return late.contains(sequence.key()); });
     return next == nullptr ? 0 : next->key();
   }
   // Takes out everybody in order.
@@ -38,6 +41,7 @@ struct WaitingQueueTest : public testing::Test {
     return keys;
   }
 
+  std::set<RequestKey> late;
   TenantShares shares;
   WaitingQueue queue{absl::Seconds(10), &shares};
 };
@@ -89,11 +93,26 @@ TEST_F(WaitingQueueTest, TheEarliestDeadlineIsFirstWithinATenant) {
   EXPECT_EQ(Order(), (Keys{3, 2, 1}));
 }
 
+TEST_F(WaitingQueueTest, WhoIsLateComesAfterItsEqualsAndDoesNotAge) {
+  for (const char* tenant : {"a", "b"}) shares.Enter(tenant);
+  shares.Charge("b", 4);
+  const absl::Time deadline = kStart + absl::Seconds(30);
+  queue.Push(Waiting(RequestBuilder(1).Text(1).Tenant("a").Deadline(deadline)));
+  queue.Push(
+      Waiting(RequestBuilder(2).Text(1).Tenant("b").Deadline(2 * absl::Seconds(30) + kStart)));
+  queue.Push(Waiting(RequestBuilder(3).Text(1).Tenant("b").Priority(1).Deadline(deadline)));
+  EXPECT_EQ(Next(), 3u);
+  late = {1, 3};
+  EXPECT_EQ(Next(), 3u) << "its own priority stays";
+  EXPECT_EQ(Next(kStart + absl::Seconds(10)), 2u) << "who can make it has gained one";
+  EXPECT_EQ(Order(kStart + absl::Seconds(20)), (Keys{2, 3, 1}));
+}
+
 TEST_F(WaitingQueueTest, NamesTheFirstOfThoseThatMayStart) {
   for (RequestKey key = 1; key <= 4; ++key) queue.Push(Waiting(RequestBuilder(key).Text(1)));
   const auto is_even = [](const Sequence& sequence) { return sequence.key() % 2 == 0; };
-  EXPECT_EQ(queue.Next(kStart, is_even)->key(), 2u);
-  EXPECT_EQ(queue.Next(kStart, [](const Sequence&) { return false; }), nullptr);
+  EXPECT_EQ(queue.Next(kStart, is_even, Nobody)->key(), 2u);
+  EXPECT_EQ(queue.Next(kStart, Nobody, Nobody), nullptr);
 }
 
 TEST_F(WaitingQueueTest, RemovesFromAnywhere) {
@@ -111,7 +130,7 @@ TEST_F(WaitingQueueTest, TheSequencesOfOneRequestAreTold) {
   for (const int32_t idx : {1, 0}) {
     queue.Push(std::make_unique<Sequence>(request, idx, kStart));
   }
-  EXPECT_EQ(queue.Next(kStart, Anybody)->sequence_idx(), 0);
+  EXPECT_EQ(queue.Next(kStart, Anybody, Nobody)->sequence_idx(), 0);
   EXPECT_EQ(queue.Remove({1, 1})->sequence_idx(), 1);
   EXPECT_EQ(queue.size(), 1);
 }
@@ -209,8 +228,10 @@ class TwinQueues {
 
   // Smaller comes first.
   auto Rank(const Facts& facts) const {
+    const bool is_late = facts.key.first % 5 == 0;
     const int64_t num_intervals = absl::ToInt64Seconds(now_ - facts.queued_at) / 5;
-    return std::tuple(-(facts.priority + num_intervals),
+    return std::tuple(-(facts.priority + (is_late ? 0 : num_intervals)),
+                      is_late,
                       served_[facts.tenant],
                       facts.deadline,
                       facts.queued_at,
@@ -228,7 +249,9 @@ class TwinQueues {
       if (expected == nullptr || Rank(facts) < Rank(*expected)) expected = &facts;
     }
     const Sequence* next = queue_.Next(
-        now_, [&](const Sequence& sequence) { return may_start(sequence.sequence_key()); });
+        now_,
+        [&](const Sequence& sequence) { return may_start(sequence.sequence_key()); },
+        [](const Sequence& sequence) { return sequence.key() % 5 == 0; });
     ASSERT_EQ(next == nullptr, expected == nullptr);
     if (next == nullptr) return;
     ASSERT_EQ(next->sequence_key(), expected->key);
