@@ -134,7 +134,7 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--window", settings.window_seconds, "Seconds that one takes, without its set-up")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(CLI::Range(0.1, 30.0))
       ->capture_default_str();
   std::vector<std::string> names;
   for (const Measurement& measurement : AllMeasurements({})) names.push_back(measurement.name);
