@@ -8,9 +8,16 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/bench/bench_report.h"
+#include "client/reply_names.h"
 
 namespace parrot {
 namespace {
+
+// Empty when no answer came to its end.
+std::string FinishReasonOf(const RequestSample& sample) {
+  const bool is_known = sample.finish_reason != v1::FINISH_REASON_UNSPECIFIED;
+  return is_known ? FinishReasonName(sample.finish_reason) : "";
+}
 
 // RFC 4180. A leading character that spreadsheets would take for a formula is shown as text.
 std::string Quoted(std::string text) {
@@ -64,7 +71,7 @@ std::string Row(const RequestSample& sample) {
                                      sample.error_code,
                                      Quoted(sample.error_reason),
                                      Quoted(sample.error_message),
-                                     FinishReasonName(sample.finish_reason),
+                                     FinishReasonOf(sample),
                                      Seconds(sample.scheduled),
                                      Seconds(sample.sent),
                                      Seconds(sample.end),

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/reply_names.h"
+
 namespace parrot {
 namespace {
 

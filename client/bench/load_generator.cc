@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error_status.h"
@@ -131,6 +129,9 @@ LoadResult LoadGenerator::Run(const LoadOptions& options,
   run.progress.elapsed = now - run.start;
   if (on_progress) on_progress(run.progress);
   LoadResult result = std::move(run.result);
+  std::sort(result.samples.begin(),
+            result.samples.end(),
+            [](const RequestSample& a, const RequestSample& b) { return a.ordinal < b.ordinal; });
   result.duration = run.progress.elapsed;
   result.client_cpu = CpuTime() - cpu_before;
   result.num_connections = static_cast<int64_t>(connections_.size());

@@ -58,7 +58,7 @@ struct LoadProgress {
 };
 
 struct LoadResult {
-  std::vector<RequestSample> samples;  // in the order of their ends
+  std::vector<RequestSample> samples;  // by ordinal
   absl::Duration duration;             // from the start to the last end
   int64_t peak_running = 0;
   int64_t num_connections = 0;

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/strip.h"
-
 namespace parrot {
 namespace {
 
@@ -42,39 +39,6 @@ std::vector<absl::Duration> InterTokenLatencies(const RequestSample& sample) {
 
 absl::Duration EndToEndLatency(const RequestSample& sample) {
   return sample.end - sample.scheduled;
-}
-
-std::vector<std::pair<const char*, double>> StageSeconds(const v1::Timings& timings) {
-  return {{"decode_image", timings.decode_image()},
-          {"preprocess", timings.preprocess()},
-          {"tokenize", timings.tokenize()},
-          {"queue", timings.queue()},
-          {"clip", timings.clip()},
-          {"projector", timings.projector()},
-          {"router", timings.router()},
-          {"experts", timings.experts()},
-          {"prefill", timings.prefill()},
-          {"decode", timings.decode()},
-          {"time_to_first_token", timings.time_to_first_token()},
-          {"total", timings.total()}};
-}
-
-const char* CacheLevelName(v1::CacheLevel level) {
-  switch (level) {
-    case v1::CACHE_LEVEL_FEATURES:
-      return "features";
-    case v1::CACHE_LEVEL_EXPERTS:
-      return "experts";
-    case v1::CACHE_LEVEL_KV:
-      return "kv";
-    default:
-      return "none";
-  }
-}
-
-std::string FinishReasonName(v1::FinishReason reason) {
-  if (reason == v1::FINISH_REASON_UNSPECIFIED || !v1::FinishReason_IsValid(reason)) return "";
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::FinishReason_Name(reason), "FINISH_REASON_"));
 }
 
 }  // namespace parrot

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -66,15 +65,6 @@ std::vector<absl::Duration> InterTokenLatencies(const RequestSample& sample);
 
 // From `scheduled` to the end of the call.
 absl::Duration EndToEndLatency(const RequestSample& sample);
-
-// The server's stage times by their names in the API, in seconds.
-std::vector<std::pair<const char*, double>> StageSeconds(const v1::Timings& timings);
-
-// "none", "features", "experts", "kv".
-const char* CacheLevelName(v1::CacheLevel level);
-
-// "stop", "length", ...; "" for none.
-std::string FinishReasonName(v1::FinishReason reason);
 
 }  // namespace parrot
 

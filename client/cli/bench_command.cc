@@ -47,7 +47,7 @@ absl::Status CheckResultFiles(const std::vector<std::string>& paths) {
 // 0: only the duration ends it.
 int64_t NumPrompts(const BenchFlags& flags, const DatasetWorkload* dataset) {
   if (flags.num_prompts.has_value()) return *flags.num_prompts;
-  if (flags.duration.has_value()) return 0;
+  if (flags.duration.value_or(absl::InfiniteDuration()) < absl::InfiniteDuration()) return 0;
   return dataset != nullptr ? dataset->size() : kDefaultPrompts;
 }
 

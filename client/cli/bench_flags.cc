@@ -3,7 +3,6 @@
 #include <functional>
 #include <limits>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,7 +20,7 @@ constexpr char kLoad[] = "Load";
 constexpr char kWorkload[] = "Workload";
 constexpr char kResults[] = "Results";
 
-// Parts of at most a million: beyond any server's limits.
+// Beyond any server's limits.
 constexpr int32_t kMostTokens = 1'000'000;
 
 // An option whose text `parse` takes; false means that it is not what `expected` says.

@@ -32,9 +32,6 @@ std::string ModelText(const v1::GetModelInfoResponse& response);
 // what to do about the common ones. `target` is where the call went.
 std::string ErrorText(const absl::Status& status, const std::string& target);
 
-// "stop", "length", ...
-std::string FinishReasonText(v1::FinishReason reason);
-
 }  // namespace parrot
 
 #endif  // PARROT_CLIENT_CLI_REPORT_H_

@@ -10,6 +10,7 @@
 #include "base/error_status.h"
 #include "client/call_status.h"
 #include "client/cli/report.h"
+#include "client/reply_names.h"
 #include "nlohmann/json.hpp"
 
 namespace parrot {
@@ -29,19 +30,6 @@ double Shortest(float value) {
   std::array<char, 32> buffer{};
   const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size() - 1, value);
   return error == std::errc() && std::isfinite(value) ? std::strtod(buffer.data(), nullptr) : 0.0;
-}
-
-const char* CacheLevelText(v1::CacheLevel level) {
-  switch (level) {
-    case v1::CACHE_LEVEL_FEATURES:
-      return "features";
-    case v1::CACHE_LEVEL_EXPERTS:
-      return "experts";
-    case v1::CACHE_LEVEL_KV:
-      return "kv";
-    default:
-      return "none";
-  }
 }
 
 const char* RoutingModeText(v1::RoutingMode mode) {
@@ -65,19 +53,9 @@ json UsageObject(const v1::Usage& usage) {
 }
 
 json TimingsObject(const v1::Timings& timings) {
-  return {{"decode_image", timings.decode_image()},
-          {"preprocess", timings.preprocess()},
-          {"tokenize", timings.tokenize()},
-          {"queue", timings.queue()},
-          {"clip", timings.clip()},
-          {"projector", timings.projector()},
-          {"router", timings.router()},
-          {"experts", timings.experts()},
-          {"prefill", timings.prefill()},
-          {"decode", timings.decode()},
-          {"detokenize", timings.detokenize()},
-          {"time_to_first_token", timings.time_to_first_token()},
-          {"total", timings.total()}};
+  json object = json::object();
+  for (const auto& [stage, seconds] : StageSeconds(timings)) object[stage] = seconds;
+  return object;
 }
 
 // `routing` is the list per image of the expert weights; the rest stands beside it.
@@ -92,7 +70,7 @@ void AddRouting(const RoutingList& routing, json* object) {
     for (const float weight : image.expert_weights()) row.push_back(Shortest(weight));
     weights.push_back(std::move(row));
     entropy.push_back(Shortest(image.entropy()));
-    cache_levels.push_back(CacheLevelText(image.cache_level()));
+    cache_levels.push_back(CacheLevelName(image.cache_level()));
     modes.push_back(RoutingModeText(image.mode()));
   }
   (*object)["routing"] = std::move(weights);
@@ -163,7 +141,7 @@ void AddOutput(const AnswerOutput& output, json* object) {
     (*object)["logprobs"] = std::move(list);
   }
   if (!output.finish.has_value()) return;
-  (*object)["finish_reason"] = FinishReasonText(output.finish->finish_reason());
+  (*object)["finish_reason"] = FinishReasonName(output.finish->finish_reason());
   if (output.finish->has_stop_token_id()) {
     (*object)["stop_token_id"] = output.finish->stop_token_id();
   }

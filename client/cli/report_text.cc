@@ -2,15 +2,14 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/error_status.h"
 #include "client/call_status.h"
 #include "client/cli/report.h"
+#include "client/reply_names.h"
 
 namespace parrot {
 namespace {
@@ -126,11 +125,6 @@ std::string Hint(absl::StatusCode code, const ErrorFacts& facts, const std::stri
 
 }  // namespace
 
-std::string FinishReasonText(v1::FinishReason reason) {
-  if (!v1::FinishReason_IsValid(reason)) return "unspecified";
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::FinishReason_Name(reason), "FINISH_REASON_"));
-}
-
 std::string AnswerLine(const Answer& answer) {
   if (!answer.finish.has_value()) return "";
   const v1::Finish& finish = *answer.finish;
@@ -141,7 +135,7 @@ std::string AnswerLine(const Answer& answer) {
                       ", first after ",
                       Seconds(finish.timings().time_to_first_token()),
                       ", ",
-                      FinishReasonText(finish.finish_reason()),
+                      FinishReasonName(finish.finish_reason()),
                       "\n");
 }
 
@@ -158,7 +152,7 @@ std::string AnswerSummary(const Answer& answer, const TerminalStyle& style) {
                       finish.usage().completion_tokens(),
                       " generated, ",
                       BlockedText(finish.usage()),
-                      FinishReasonText(finish.finish_reason()),
+                      FinishReasonName(finish.finish_reason()),
                       "\nfirst token ",
                       Seconds(finish.timings().time_to_first_token()),
                       ", total ",

@@ -712,7 +712,8 @@ TEST_F(CliTest, BenchOfADatasetSendsItsLinesOnce) {
                                        R"([{"role": "user", "content": "one"}]
 {"messages": [{"role": "user", "content": "two"}], "language": "tr"}
 )");
-  const ChildResult result = Run(BenchCommand({"--dataset", dataset, "--json"}));
+  const ChildResult result =
+      Run(BenchCommand({"--dataset", dataset, "--duration", "inf", "--json"}));
   ASSERT_EQ(result.exit_code, 0) << result.error;
   const json object = json::parse(result.output);
   EXPECT_EQ(object["completed"], 2);
