@@ -50,9 +50,7 @@ absl::Status EngineInbox::AddRequest(std::shared_ptr<const Request> request) {
                         .retry_after = RetryAfter(load_)});
   }
   Live live;
-  live.num_tokens = request->num_prompt_tokens();
-  if (request->kind == RequestKind::kGenerate) live.num_tokens += request->max_tokens;
-  live.num_tokens *= request->num_sequences;
+  live.num_tokens = request->num_outstanding_tokens();
   live.num_sequences = request->num_sequences;
   if (!live_.emplace(request->key, live).second) {
     return ErrorStatus(

@@ -74,8 +74,9 @@ struct FinishEvent {
 using EngineEvent = std::variant<RoutingEvent, TokenEvent, FinishEvent>;
 
 // Where events go: one vector per step.
-// Thread contract: called on the engine thread; must not block and must not call the engine's
-// destructor. Engine::Cancel may be called from inside.
+// Thread contract: called on the engine thread, and on each of them when several engines share a
+// sink (one request's events then still come from one); must not block and must not call an
+// engine's destructor. Engine::Cancel may be called from inside.
 class EventSink {
  public:
   virtual ~EventSink() = default;

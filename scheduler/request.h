@@ -69,6 +69,11 @@ struct Request {
     for (const PlacedImage& image : images) count += image.num_tokens;
     return count;
   }
+  // Prompt and max_tokens of each of its answers: what it may cost at most.
+  int64_t num_outstanding_tokens() const {
+    const int32_t num_generated = kind == RequestKind::kGenerate ? max_tokens : 0;
+    return int64_t{num_sequences} * (num_prompt_tokens() + num_generated);
+  }
 };
 
 }  // namespace parrot

@@ -1,6 +1,10 @@
 #include "scheduler/dispatcher.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -11,23 +15,27 @@
 namespace parrot {
 namespace {
 
+constexpr int kNumEngines = 3;
+
 struct DispatcherTest : public testing::Test {
-  DispatcherTest() {
+  DispatcherTest() { Make({.max_num_seqs = 1, .max_queue_size = 1}); }
+  ~DispatcherTest() override { RunAll(); }
+
+  // Engines that have run nothing yet.
+  void Make(const EngineOptions& options) {
+    dispatcher.reset();
+    engines.clear();
+    executors.clear();
     std::vector<Engine*> pointers;
-    for (int i = 0; i < 3; ++i) {
-      FakeExecutorOptions options;
-      options.model = {.capacity = SmallCapacity(), .vocab_size = kTestVocabSize};
-      executors.push_back(std::make_unique<FakeModelExecutor>(options));
-      engines.push_back(
-          std::make_unique<Engine>(EngineOptions{.max_num_seqs = 1, .max_queue_size = 1},
-                                   executors.back().get(),
-                                   &sink,
-                                   &clock));
+    for (int i = 0; i < kNumEngines; ++i) {
+      FakeExecutorOptions executor;
+      executor.model = {.capacity = SmallCapacity(), .vocab_size = kTestVocabSize};
+      executors.push_back(std::make_unique<FakeModelExecutor>(executor));
+      engines.push_back(std::make_unique<Engine>(options, executors.back().get(), &sink, &clock));
       pointers.push_back(engines.back().get());
     }
     dispatcher = std::make_unique<Dispatcher>(pointers);
   }
-  ~DispatcherTest() override { RunAll(); }
   void RunAll() {
     for (size_t i = 0; i < engines.size(); ++i) {
       while (engines[i]->RunOnce() || executors[i]->RunStep()) {
@@ -35,6 +43,18 @@ struct DispatcherTest : public testing::Test {
     }
   }
   int NumWaiting(int engine_idx) const { return dispatcher->load(engine_idx).num_waiting; }
+  // The engine that takes the request; it must have one that does.
+  int Place(const std::shared_ptr<const Request>& request) {
+    std::vector<int64_t> before;
+    for (const EngineLoad& load : dispatcher->loads())
+      before.push_back(load.num_outstanding_tokens);
+    EXPECT_EQ(dispatcher->Add(request), absl::OkStatus());
+    for (int i = 0; i < kNumEngines; ++i) {
+      if (dispatcher->load(i).num_outstanding_tokens > before[i]) return i;
+    }
+    ADD_FAILURE() << "no engine has more to do than before";
+    return 0;
+  }
 
   FakeClock clock;
   RecordingSink sink;
@@ -43,31 +63,157 @@ struct DispatcherTest : public testing::Test {
   std::unique_ptr<Dispatcher> dispatcher;
 };
 
-TEST_F(DispatcherTest, PicksTheFewestOutstandingTokens) {
-  ASSERT_EQ(dispatcher->Add(RequestBuilder(1).Text(20).MaxTokens(5).Build()), absl::OkStatus());
-  ASSERT_EQ(dispatcher->Add(RequestBuilder(2).Text(3).MaxTokens(5).Build()), absl::OkStatus());
-  ASSERT_EQ(dispatcher->Add(RequestBuilder(3).Text(9).MaxTokens(5).Build()), absl::OkStatus());
-  ASSERT_EQ(dispatcher->Add(RequestBuilder(4).Text(3).MaxTokens(5).Build()), absl::OkStatus());
-  EXPECT_EQ(NumWaiting(0), 1);
-  EXPECT_EQ(NumWaiting(1), 2);
-  EXPECT_EQ(NumWaiting(2), 1);
+constexpr EngineOptions kLongQueue = {.max_num_seqs = 1, .max_queue_size = 100};
+
+TEST_F(DispatcherTest, PicksTheFewestOutstandingTokensForText) {
+  const int first = Place(RequestBuilder(1).Text(20).MaxTokens(5).Build());
+  const int second = Place(RequestBuilder(2).Text(3).MaxTokens(5).Build());
+  const int third = Place(RequestBuilder(3).Text(9).MaxTokens(5).Build());
+  EXPECT_EQ(std::set<int>({first, second, third}).size(), 3u);
+  EXPECT_EQ(Place(RequestBuilder(4).Text(3).MaxTokens(5).Build()), second);
   EXPECT_EQ(dispatcher->TotalLoad().num_waiting, 4);
   EXPECT_EQ(dispatcher->TotalLoad().num_outstanding_tokens, 35 + 20);
   EXPECT_EQ(dispatcher->TotalLoad().num_blocks_total, 48);
 }
 
-TEST_F(DispatcherTest, TriesTheNextEngineWhenOneIsFullOrDead) {
-  executors[0]->FailNextSteps(1, absl::UnavailableError("x"));
-  ASSERT_EQ(dispatcher->Add(RequestBuilder(1).Text(1).Build()), absl::OkStatus());
-  RunAll();
-  EXPECT_FALSE(dispatcher->load(0).health.ok());
-  EXPECT_EQ(dispatcher->TotalLoad().health, absl::OkStatus()) << "two are alive";
-  for (RequestKey key = 2; key <= 5; ++key) {
-    ASSERT_EQ(dispatcher->Add(RequestBuilder(key).Text(1).Build()), absl::OkStatus());
+TEST_F(DispatcherTest, SendsTextThatBeginsAlikeToTheSameIdleEngine) {
+  Make(kLongQueue);
+  std::set<int> all;
+  RequestKey key = 0;
+  for (uint64_t content = 0; content < 20; ++content) {
+    std::set<int> used;
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      used.insert(Place(RequestBuilder(++key).Content(content).Text(8).MaxTokens(1).Build()));
+      RunAll();
+    }
+    EXPECT_EQ(used.size(), 1u) << "content " << content;
+    all.merge(used);
   }
-  EXPECT_EQ(NumWaiting(1), 2);
-  EXPECT_EQ(NumWaiting(2), 2);
-  EXPECT_FALSE(dispatcher->Add(RequestBuilder(6).Text(1).Build()).ok());
+  EXPECT_EQ(all.size(), 3u) << "the hash spreads what differs";
+}
+
+TEST_F(DispatcherTest, SendsAnImageToTheEngineThatHasItWhateverIsAsked) {
+  Make(kLongQueue);
+  std::set<int> all;
+  RequestKey key = 0;
+  for (int image = 0; image < 20; ++image) {
+    std::set<int> used;
+    for (int question = 0; question < 3; ++question) {
+      ++key;
+      used.insert(Place(RequestBuilder(key).Text(2).Image(image).Text(3).MaxTokens(1).Build()));
+      if (question == 1) RunAll();  // so that one meets another in the queue, one comes later
+    }
+    EXPECT_EQ(used.size(), 1u) << "image " << image;
+    all.merge(used);
+    RunAll();
+  }
+  EXPECT_EQ(all.size(), 3u);
+}
+
+TEST_F(DispatcherTest, ChoosesTheSameEnginesAfterARestart) {
+  std::vector<int> placed[2];
+  for (std::vector<int>& placed_now : placed) {
+    Make(kLongQueue);
+    for (int image = 0; image < 10; ++image) {
+      placed_now.push_back(Place(RequestBuilder(image + 1).Image(image).MaxTokens(1).Build()));
+      RunAll();
+    }
+  }
+  EXPECT_EQ(placed[0], placed[1]);
+}
+
+// The rule of the header, kept at every arrival.
+TEST_F(DispatcherTest, AnImageWaitsNoLongerForItsEngineThanTheBoundAllows) {
+  Make(kLongQueue);
+  constexpr int64_t kTokens = kTestImageTokens + 5;
+  std::vector<int> counts(kNumEngines);
+  std::vector<int> order;
+  for (int i = 0; i < 60; ++i) {
+    const double mean = static_cast<double>(i) * kTokens / kNumEngines;
+    const int engine_idx = Place(RequestBuilder(i + 1).Image(7).MaxTokens(5).Build());
+    EXPECT_LE(static_cast<double>(counts[engine_idx]++ * kTokens), 1.25 * mean + kTokens);
+    order.push_back(engine_idx);
+  }
+  const int home = order[0];
+  EXPECT_EQ(order[1], home) << "two may share an engine while others are idle";
+  EXPECT_EQ(*std::max_element(counts.begin(), counts.end()), counts[home]);
+  EXPECT_GT(*std::min_element(counts.begin(), counts.end()), 0);
+  EXPECT_LE(counts[home], 1.25 * 60 / kNumEngines + 2);
+}
+
+TEST_F(DispatcherTest, AnIdleEngineTakesAnImageWhoseEngineIsBusyWithOthers) {
+  Make(kLongQueue);
+  const int home = Place(RequestBuilder(1).Image(7).MaxTokens(1).Build());
+  RunAll();
+  dispatcher->SendAllTo(home);
+  for (RequestKey key = 2; key < 6; ++key) {
+    ASSERT_EQ(dispatcher->Add(RequestBuilder(key).Text(20).MaxTokens(5).Build()), absl::OkStatus());
+  }
+  dispatcher->SendAllTo(std::nullopt);
+  const int other = Place(RequestBuilder(6).Image(7).MaxTokens(1).Build());
+  EXPECT_NE(other, home);
+  EXPECT_EQ(Place(RequestBuilder(7).Image(7).MaxTokens(1).Build()), other)
+      << "the next by hash, not any";
+}
+
+TEST_F(DispatcherTest, SendsEverythingToOneEngineWhileTold) {
+  Make(kLongQueue);
+  for (int engine_idx = 0; engine_idx < kNumEngines; ++engine_idx) {
+    dispatcher->SendAllTo(engine_idx);
+    for (const int image : {1, 2, 3}) {
+      const RequestKey key = 10 * engine_idx + image;
+      EXPECT_EQ(Place(RequestBuilder(key).Image(image).MaxTokens(1).Build()), engine_idx);
+    }
+  }
+}
+
+TEST_F(DispatcherTest, TriesTheNextEngineWhenOneIsFullOrDead) {
+  const auto request = [](RequestKey key) { return RequestBuilder(key).Image(7).Build(); };
+  const int dead = Place(request(1));
+  executors[dead]->FailNextSteps(1, absl::UnavailableError("x"));
+  RunAll();
+  EXPECT_EQ(sink.Finish(1).status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(dispatcher->load(dead).health.ok());
+  EXPECT_EQ(dispatcher->TotalLoad().health, absl::OkStatus()) << "two are alive";
+  EXPECT_EQ(dispatcher->TotalLoad().num_blocks_total, 2 * 16) << "a dead one has no room";
+  const int other = Place(request(2));
+  EXPECT_NE(other, dead);
+  RunAll();
+  EXPECT_EQ(sink.Finish(2).reason, FinishReason::kLength);
+  for (RequestKey key = 3; key <= 6; ++key) Place(request(key));
+  EXPECT_EQ(NumWaiting(dead), 0);
+  EXPECT_EQ(NumWaiting(other), 2);
+  EXPECT_EQ(dispatcher->Add(request(7)).code(), absl::StatusCode::kResourceExhausted);
+  for (int i = 0; i < kNumEngines; ++i) executors[i]->FailNextSteps(1, absl::UnavailableError("x"));
+  RunAll();
+  EXPECT_EQ(dispatcher->TotalLoad().health.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(dispatcher->Add(request(8)).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(DispatcherTest, AnEngineThatCannotMakeTheDeadlineHasNeighbours) {
+  Make(kLongQueue);
+  dispatcher->SendAllTo(0);
+  for (RequestKey key = 1; key <= 10; ++key) {  // it learns that a token takes a second
+    ASSERT_EQ(dispatcher->Add(RequestBuilder(key).Text(4).MaxTokens(1).Build()), absl::OkStatus());
+    while (engines[0]->RunOnce() || (clock.Advance(absl::Seconds(4)), executors[0]->RunStep())) {
+    }
+  }
+  ASSERT_EQ(dispatcher->Add(RequestBuilder(11).Text(16).MaxTokens(1).Build()), absl::OkStatus());
+  const auto late = RequestBuilder(12).Text(4).Deadline(clock.Now() + absl::Seconds(2)).Build();
+  EXPECT_EQ(dispatcher->Add(late).code(), absl::StatusCode::kDeadlineExceeded);
+  dispatcher->SendAllTo(std::nullopt);
+  EXPECT_NE(Place(late), 0);
+  EXPECT_EQ(dispatcher->TotalLoad().predictor.num_observed(),
+            dispatcher->load(0).predictor.num_observed());
+}
+
+TEST_F(DispatcherTest, TheMeanAnswerIsWeightedByTheTokensGenerated) {
+  dispatcher->SendAllTo(0);
+  Place(RequestBuilder(1).Text(1).MaxTokens(9).Build());
+  dispatcher->SendAllTo(1);
+  Place(RequestBuilder(2).Text(1).MaxTokens(3).Build());
+  RunAll();
+  EXPECT_DOUBLE_EQ(dispatcher->TotalLoad().mean_completion_tokens, (9 * 9 + 3 * 3) / 12.0);
 }
 
 TEST_F(DispatcherTest, DoesNotShopAroundWithAnInvalidRequest) {
@@ -105,6 +251,7 @@ TEST_F(DispatcherTest, PausesResumesAndFlushesAllEngines) {
   RunAll();
   EXPECT_EQ(sink.num_finished(), 0);
   EXPECT_TRUE(dispatcher->TotalLoad().paused);
+  for (int i = 0; i < kNumEngines; ++i) EXPECT_EQ(NumWaiting(i), 1);
   engines[1]->Resume();
   RunAll();
   EXPECT_EQ(sink.num_finished(), 1);
@@ -122,8 +269,7 @@ TEST_F(DispatcherTest, IsDrainedWhenTheLastEngineIs) {
   ASSERT_EQ(dispatcher->Add(RequestBuilder(1).Text(3).MaxTokens(5).Build()), absl::OkStatus());
   int num_drained = 0;
   dispatcher->Drain([&] { ++num_drained; });
-  engines[1]->RunOnce();
-  engines[2]->RunOnce();
+  for (const auto& engine : engines) engine->RunOnce();  // one of them has submitted a step
   EXPECT_EQ(num_drained, 0);
   RunAll();
   EXPECT_EQ(num_drained, 1);
