@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/api/model_config.h"
 #include "model/api/model_executor.h"
@@ -20,7 +21,8 @@ struct ServedModel {
   std::string dtype;         // of the computation: "float32", "bfloat16"
   int64_t num_parameters = 0;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ModelExecutor> executor;  // may look at the tokenizer: goes before it
+  // The workers, at least one, with equal capacities. May look at the tokenizer: go before it.
+  std::vector<std::unique_ptr<ModelExecutor>> executors;
 };
 
 }  // namespace parrot

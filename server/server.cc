@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 #include "server/http/monitoring_routes.h"
 #include "server/options/human_units.h"
@@ -52,7 +53,8 @@ Server::~Server() {
 }
 
 int32_t Server::max_queue_size() const {
-  return options_.max_queue_size > 0 ? options_.max_queue_size : 4 * options_.max_num_seqs;
+  return options_.max_queue_size > 0 ? options_.max_queue_size
+                                     : 4 * options_.max_num_seqs * num_workers();
 }
 
 ServerState Server::state() const {
@@ -164,7 +166,7 @@ absl::Status Server::OpenAdmin() {
 // -- Serving --------------------------------------------------------------------------------------
 
 EngineOptions Server::MakeEngineOptions() const {
-  const ExecutorCapacity& capacity = model_.executor->capacity();
+  const ExecutorCapacity& capacity = worker_capacity();
   EngineOptions engine;
   engine.max_num_seqs = std::min(options_.max_num_seqs, capacity.max_slots);
   engine.max_num_batched_tokens =
@@ -172,11 +174,13 @@ EngineOptions Server::MakeEngineOptions() const {
   engine.max_images_per_step = std::min(options_.max_images_per_step, capacity.max_step_images);
   engine.max_model_len =
       options_.max_model_len > 0 ? options_.max_model_len : model_.config.model_max_length;
-  engine.max_queue_size = max_queue_size();
+  // The front end keeps to the limit of all; here a part rounded up does not come in its way.
+  engine.max_queue_size = (max_queue_size() + num_workers() - 1) / num_workers();
   engine.enable_prefix_caching = options_.enable_prefix_caching;
   engine.model_revision = model_.config.revision;
   const bool keeps_images = options_.vision_cache_level != "off";
-  engine.vision_cache_memory_bytes = keeps_images ? options_.vision_cache_memory_bytes : 0;
+  engine.vision_cache_memory_bytes =
+      keeps_images ? options_.vision_cache_memory_bytes / num_workers() : 0;
   engine.priority_aging_interval = options_.priority_aging;
   engine.max_step_time = options_.max_step_time;
   engine.queue_timeout = options_.queue_timeout;
@@ -184,7 +188,7 @@ EngineOptions Server::MakeEngineOptions() const {
 }
 
 FrontendOptions Server::MakeFrontendOptions() const {
-  const ExecutorCapacity& capacity = model_.executor->capacity();
+  const ExecutorCapacity& capacity = worker_capacity();
   FrontendOptions frontend;
   frontend.model = model_.config;
   frontend.served_names = options_.served_model_names;
@@ -203,14 +207,14 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.capacity.stall_timeout = options_.client_stall_timeout;
   frontend.max_engine_queue = max_queue_size();
   frontend.block_size = capacity.block_size;
-  frontend.num_blocks = capacity.num_blocks;
+  frontend.num_blocks = capacity.num_blocks * num_workers();
   frontend.caches_experts = capacity.caches_experts;
   frontend.with_vllm_metrics = options_.metrics_compat == "vllm";
   frontend.default_seed = static_cast<uint64_t>(options_.seed);
   return frontend;
 }
 
-absl::Status Server::BuildEngine() {
+absl::Status Server::BuildEngines() {
   const int32_t longest = model_.config.language.max_position_embeddings;
   if (options_.max_model_len > longest) {
     return absl::InvalidArgumentError(absl::StrCat("--max-model-len: ",
@@ -235,23 +239,38 @@ absl::Status Server::BuildEngine() {
       frontend_options,
       FrontendModels{model_.tokenizer.get(), chat_template_.get(), image_processor_.get()},
       &Clock::Real());
-  engine_ = std::make_unique<Engine>(
-      MakeEngineOptions(), model_.executor.get(), frontend_->event_sink(), &Clock::Real());
-  engine_->Start();
-  frontend_->Start(EngineClientOf(*engine_));
+  std::vector<Engine*> engines;
+  for (const std::unique_ptr<ModelExecutor>& executor : model_.executors) {
+    engines_.push_back(std::make_unique<Engine>(
+        MakeEngineOptions(), executor.get(), frontend_->event_sink(), &Clock::Real()));
+    engines_.back()->Start();
+    engines.push_back(engines_.back().get());
+  }
+  dispatcher_ = std::make_unique<Dispatcher>(std::move(engines));
+  frontend_->Start(EngineClientOf(*dispatcher_));
+  return absl::OkStatus();
+}
+
+absl::Status Server::WarmUp() {
+  for (int i = 0; i < num_workers(); ++i) {
+    dispatcher_->SendAllTo(i);
+    const absl::Status status = frontend_->WarmUp(kWarmUpTimeout);
+    if (!status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat("warm-up failed: ", std::string(status.message())));
+    }
+  }
+  dispatcher_->SendAllTo(std::nullopt);
   return absl::OkStatus();
 }
 
 absl::Status Server::Serve(ServedModel model) {
   model_ = std::move(model);
-  RETURN_IF_ERROR(BuildEngine());
+  PARROT_CHECK(!model_.executors.empty());
+  RETURN_IF_ERROR(BuildEngines());
   serving_.store(frontend_.get());
   const absl::Time start = absl::Now();
-  const absl::Status warm_up = frontend_->WarmUp(kWarmUpTimeout);
-  if (!warm_up.ok()) {
-    return absl::Status(warm_up.code(),
-                        absl::StrCat("warm-up failed: ", std::string(warm_up.message())));
-  }
+  RETURN_IF_ERROR(WarmUp());
   generation_service_->SetFrontend(frontend_.get());
   if (control_service_ != nullptr) control_service_->SetFrontend(frontend_.get());
   watcher_ = std::thread([this] { Watch(); });
@@ -260,23 +279,32 @@ absl::Status Server::Serve(ServedModel model) {
     health_service_->SetReady(state == ServerState::kReady && !lame_duck_.load());
     health_service_->SetAlive(state != ServerState::kFailed);
   });
-  const ExecutorCapacity& capacity = model_.executor->capacity();
+  const ExecutorCapacity& capacity = worker_capacity();
   logger_.Info("ready",
                {{"model", MakeFrontendOptions().served_names.front()},
                 {"device", model_.device},
                 {"dtype", model_.dtype},
                 {"parameters", model_.num_parameters},
                 {"max_model_len", MakeEngineOptions().max_model_len},
-                {"kv_blocks", capacity.num_blocks},
+                {"workers", num_workers()},
+                {"kv_blocks", capacity.num_blocks * num_workers()},
                 {"block_size", capacity.block_size},
                 {"warm_up_seconds", absl::Now() - start}});
   return absl::OkStatus();
 }
 
-// The front end sees a dead engine when a request fails; this sees it without requests too, and
-// notices a step that never ends.
-absl::Status Server::EngineFailure() const {
-  const EngineLoad load = engine_->load();
+// The front end sees that all engines are dead when a request fails; this sees it without requests
+// too, notices a step that never ends, and tells of each worker that dies.
+absl::Status Server::EngineFailure() {
+  for (int i = 0; i < num_workers(); ++i) {
+    const EngineLoad load = dispatcher_->load(i);
+    if (load.health.ok() || !dead_workers_.insert(i).second) continue;
+    logger_.Error("worker_died",
+                  {{"worker", i},
+                   {"workers", num_workers()},
+                   {"cause", std::string(load.last_failure.message())}});
+  }
+  const EngineLoad load = dispatcher_->TotalLoad();
   if (!load.health.ok()) return load.health;
   if (!load.step_in_flight || absl::Now() - load.oldest_step_start <= options_.step_timeout) {
     return absl::OkStatus();
@@ -365,7 +393,7 @@ void Server::StopThreads() {
     stop_watching_ = true;
   }
   if (watcher_.joinable()) watcher_.join();
-  if (engine_ != nullptr) engine_->Stop();
+  for (const std::unique_ptr<Engine>& engine : engines_) engine->Stop();
   if (frontend_ != nullptr) frontend_->Stop();
 }
 

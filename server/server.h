@@ -1,5 +1,5 @@
-// Server: the wiring of parrot-server without its main: ports, front end, engine, life cycle. Tests
-// start it in their own process on free ports with a fake executor.
+// Server: the wiring of parrot-server without its main: ports, front end, engines, life cycle.
+// Tests start it in their own process on free ports with a fake executor.
 //
 //   ASSIGN_OR_RETURN(auto server, Server::Listen(options, {.logger = &logger}));  // NOT_SERVING
 //   RETURN_IF_ERROR(server->Serve(std::move(model)));      // engine, warm-up, then SERVING
@@ -13,6 +13,10 @@
 // time to notice); 2. new requests get UNAVAILABLE, running ones finish; 3. the ports close, what
 // is left at the end of shutdown_timeout is cut.
 //
+// One engine for each of the model's executors. A worker that dies fails its own requests; the
+// others serve on, and the server has failed when the last one is dead, or when a step of any
+// hangs: its requests would have no end otherwise.
+//
 // Ownership: owns everything it makes and the model; borrows the logger. Destruction order is the
 // reverse of the path of a request. Thread-safe where stated.
 #ifndef PARROT_SERVER_SERVER_H_
@@ -21,8 +25,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +36,7 @@
 #include "absl/time/time.h"
 #include "model/image/clip_image_processor.h"
 #include "model/text/chat_template.h"
+#include "scheduler/dispatcher.h"
 #include "scheduler/engine.h"
 #include "server/frontend/frontend.h"
 #include "server/frontend/identity.h"
@@ -61,13 +68,14 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Builds engine and front end on the model, sends a warm-up request through both, turns READY.
+  // Builds engines and front end on the model, sends a warm-up request through each worker, turns
+  // READY.
   // Call once. INVALID_ARGUMENT for options that do not fit the model.
   [[nodiscard]] absl::Status Serve(ServedModel model);
 
   // Thread-safe; idempotent. Wait returns OK.
   void RequestShutdown();
-  // Until RequestShutdown (OK) or until the engine is dead (its error).
+  // Until RequestShutdown (OK) or until the engines are dead or one hangs (the error).
   [[nodiscard]] absl::Status Wait();
   // Blocks as described above; once. True if every accepted request finished.
   bool Shutdown(absl::Duration lame_duck);
@@ -92,15 +100,19 @@ class Server {
   absl::Status OpenHttp();
   absl::Status OpenGrpc();
   absl::Status OpenAdmin();
-  absl::Status BuildEngine();
+  absl::Status BuildEngines();
+  absl::Status WarmUp();
   EngineOptions MakeEngineOptions() const;
   FrontendOptions MakeFrontendOptions() const;
   void Watch();
-  absl::Status EngineFailure() const;
+  absl::Status EngineFailure();
   void ReloadKeys();
   void ClosePorts(absl::Time deadline);
   void StopThreads();
-  int32_t max_queue_size() const;
+  int32_t num_workers() const { return static_cast<int32_t>(model_.executors.size()); }
+  // They are alike. REQUIRES: the model is there.
+  const ExecutorCapacity& worker_capacity() const { return model_.executors.front()->capacity(); }
+  int32_t max_queue_size() const;  // of all workers
 
   const Options options_;
   Logger& logger_;
@@ -112,7 +124,8 @@ class Server {
   std::unique_ptr<ChatTemplate> chat_template_;
   std::unique_ptr<ClipImageProcessor> image_processor_;
   std::unique_ptr<Frontend> frontend_;
-  std::unique_ptr<Engine> engine_;
+  std::vector<std::unique_ptr<Engine>> engines_;
+  std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<GenerationService> generation_service_;
   std::unique_ptr<HealthService> health_service_;
   std::unique_ptr<ControlService> control_service_;
@@ -125,7 +138,8 @@ class Server {
   bool stop_watching_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   bool is_shut_down_ = false;     // of the thread that calls Shutdown
-  absl::Status last_key_reload_;  // of the watcher
+  absl::Status last_key_reload_;  // of the watcher, as the next
+  std::set<int> dead_workers_;    // that were logged
   std::thread watcher_;
 };
 

@@ -93,7 +93,7 @@ ServedModel FakeServer::MakeModel(const FakeServerOptions& options, const Option
     executor_cpu_ns_.store(absl::ToInt64Nanoseconds(ThreadCpu()));
     return absl::OkStatus();
   };
-  model.executor = std::make_unique<FakeModelExecutor>(std::move(executor));
+  model.executors.push_back(std::make_unique<FakeModelExecutor>(std::move(executor)));
   return model;
 }
 

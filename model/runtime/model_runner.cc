@@ -53,7 +53,9 @@ void ModelRunner::Submit(StepResult buffers, StepDone done) {
 }
 
 void ModelRunner::WorkerMain(Startup* startup) {
-  // This thread's own setting: callers elsewhere keep theirs.
+  // The size of this thread's own OpenMP team; other threads keep theirs. Asked for first, because
+  // torch sets a thread's size when it first needs it, to what any thread set last.
+  at::get_num_threads();
   if (options_.num_threads > 0) at::set_num_threads(options_.num_threads);
   const c10::InferenceMode inference_mode;
   std::shared_ptr<const ModelWeights> weights;

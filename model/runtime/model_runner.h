@@ -1,6 +1,7 @@
-// ModelRunner: the worker of one device. Owns its thread, and on it the weights, the caches and
-// every torch call of the process that is made for them: loading, steps and destruction. One
-// thread, so one OpenMP pool, however many threads the server has.
+// ModelRunner: a worker. Owns its thread, and on it the caches, a share in the weights and every
+// torch call of the process that is made for them: loading, steps and destruction. One thread, so
+// one OpenMP team, however many threads the server has. Workers of one device share the weights,
+// and each has its own thread, team and caches.
 //
 // Submit queues; the worker runs steps in order and calls `done` exactly once for each, also when
 // the step failed. The destructor finishes what was submitted. Thread-safe.
@@ -21,8 +22,8 @@ namespace parrot {
 
 class ModelRunner : public ModelExecutor {
  public:
-  // Runs on the worker's thread. The weights are shared by the workers of a device and by whoever
-  // made them.
+  // Runs on the worker's thread. The weights live as long as a worker, or whoever made them, has
+  // them.
   using LoadWeights = std::function<absl::StatusOr<std::shared_ptr<const ModelWeights>>()>;
 
   // Blocks until `load` and the caches are done. `load` is called once, before Create returns.

@@ -8,6 +8,10 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<ModelExecutor> runner, CreateModelRunner(*weights, options));
 //
 // The source is read during CreateModelRunner only and may be destroyed afterwards.
+//
+// CreateModelRunners makes several workers that run steps at the same time on one copy of the
+// weights. Each has a thread with an OpenMP team of its own, so they share the cores as processes
+// would; each has its own KV cache and image features.
 #ifndef PARROT_MODEL_RUNTIME_MODEL_RUNNER_FACTORY_H_
 #define PARROT_MODEL_RUNTIME_MODEL_RUNNER_FACTORY_H_
 
@@ -15,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/api/model_executor.h"
@@ -39,11 +44,13 @@ struct LoadProgress {
 struct ModelRunnerOptions {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   ComputeDtype dtype = ComputeDtype::kAuto;
-  int32_t num_threads = 0;    // of the worker's operations on the CPU; 0: all cores of the process
-  int32_t max_num_seqs = 32;  // slots
+  // Of all workers' operations on the CPU together; 0: all cores of the process. Each worker gets
+  // an equal part, the first ones one more where it does not divide, none less than one.
+  int32_t num_threads = 0;
+  int32_t max_num_seqs = 32;              // slots
   int32_t max_num_batched_tokens = 2048;  // tokens of a step
   int32_t max_images_per_step = 4;
-  int64_t kv_cache_memory_bytes = int64_t{1} << 30;
+  int64_t kv_cache_memory_bytes = int64_t{1} << 30;  // of all workers together, in equal parts
   // Keeps the outputs of all experts with the features of each image: another question about it
   // then costs the router and a weighted sum. Visual tokens come from them whether the image is new
   // or not, so both get the same bits. No effect on a model without experts.
@@ -58,7 +65,7 @@ struct ModelRunnerOptions {
   int32_t vocab_size = 0;
   // Of the same tokenizer: needed as soon as a request has a language lock.
   std::shared_ptr<const TokenScripts> token_scripts;
-  // Called while weights load, on the worker's thread. May be empty.
+  // Called while weights load, on the first worker's thread. May be empty.
   std::function<void(const LoadProgress&)> progress;
 };
 
@@ -72,6 +79,12 @@ absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& che
 // RESOURCE_EXHAUSTED when memory is not enough; DATA_LOSS when a file changed while loading.
 absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateModelRunner(const WeightSource& source,
                                                                  const ModelRunnerOptions& options);
+
+// As many workers as asked for, alike, with equal capacities. As CreateModelRunner; and
+// INVALID_ARGUMENT for more than one on another device than "cpu": on a GPU, a batch of one worker
+// is better than two workers.
+absl::StatusOr<std::vector<std::unique_ptr<ModelExecutor>>> CreateModelRunners(
+    const WeightSource& source, const ModelRunnerOptions& options, int32_t num_workers);
 
 }  // namespace parrot
 

@@ -107,6 +107,10 @@ CallRunner::CallRunner(const Options& options, const Parts& parts)
 
 EngineLoad CallRunner::Load() const { return started_.load() ? engine_.load() : EngineLoad{}; }
 
+std::vector<EngineLoad> CallRunner::WorkerLoads() const {
+  return started_.load() ? engine_.worker_loads() : std::vector<EngineLoad>{};
+}
+
 void CallRunner::Start(EngineClient engine) {
   PARROT_CHECK(!started_.load());
   engine_ = std::move(engine);

@@ -82,7 +82,8 @@ class CallRunner {
   void CheckTimers();
   // Ends every call that lives.
   void EndAll(const absl::Status& status);
-  EngineLoad Load() const;  // empty before Start
+  EngineLoad Load() const;  // empty before Start, as the next
+  std::vector<EngineLoad> WorkerLoads() const;
   const CallTable& calls() const { return calls_; }
   int64_t image_bytes() const { return admission_.image_bytes(); }
 

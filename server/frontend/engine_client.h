@@ -1,15 +1,16 @@
-// EngineClient: what the front end asks of whoever runs requests: an Engine now, a dispatcher over
-// several later, a script in tests. The contracts are those of the functions of Engine with
-// the same names; all of them are thread-safe and never block.
+// EngineClient: what the front end asks of whoever runs requests: a Dispatcher over one engine or
+// several, a script in tests. The contracts are those of the functions of Dispatcher and Engine
+// with the same names; all of them are thread-safe and never block.
 #ifndef PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 #define PARROT_SERVER_FRONTEND_ENGINE_CLIENT_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "scheduler/dispatcher.h"
 #include "scheduler/engine.h"
 #include "scheduler/request.h"
 
@@ -19,25 +20,28 @@ struct EngineClient {
   std::function<absl::Status(std::shared_ptr<const Request>)> add;
   std::function<void(RequestKey)> cancel;
   std::function<void(RequestKey, int32_t sequence_idx)> cancel_sequence;
-  std::function<EngineLoad()> load;
+  std::function<EngineLoad()> load;                       // of all workers together
+  std::function<std::vector<EngineLoad>()> worker_loads;  // of each
   std::function<void()> pause;
   std::function<void()> resume;
   std::function<void()> flush_cache;
 };
 
-// `engine` is borrowed.
-inline EngineClient EngineClientOf(Engine& engine) {
+// `dispatcher` is borrowed.
+inline EngineClient EngineClientOf(Dispatcher& dispatcher) {
   return {
-      .add = [&engine](
-                 std::shared_ptr<const Request> request) { return engine.Add(std::move(request)); },
-      .cancel = [&engine](RequestKey key) { engine.Cancel(key); },
-      .cancel_sequence = [&engine](
-                             RequestKey key,
-                             int32_t sequence_idx) { engine.CancelSequence(key, sequence_idx); },
-      .load = [&engine] { return engine.load(); },
-      .pause = [&engine] { engine.Pause(); },
-      .resume = [&engine] { engine.Resume(); },
-      .flush_cache = [&engine] { engine.FlushCache(); }};
+      .add = [&dispatcher](
+                 const std::shared_ptr<const Request>& request) { return dispatcher.Add(request); },
+      .cancel = [&dispatcher](RequestKey key) { dispatcher.Cancel(key); },
+      .cancel_sequence =
+          [&dispatcher](RequestKey key, int32_t sequence_idx) {
+            dispatcher.CancelSequence(key, sequence_idx);
+          },
+      .load = [&dispatcher] { return dispatcher.TotalLoad(); },
+      .worker_loads = [&dispatcher] { return dispatcher.loads(); },
+      .pause = [&dispatcher] { dispatcher.Pause(); },
+      .resume = [&dispatcher] { dispatcher.Resume(); },
+      .flush_cache = [&dispatcher] { dispatcher.FlushCache(); }};
 }
 
 }  // namespace parrot

@@ -108,6 +108,7 @@ class Frontend::Impl {
                  .metrics = metrics_,
                  .clock = clock}) {
     metrics_.SetLoadSource([this] { return runner_.Load(); });
+    metrics_.SetWorkersSource([this] { return runner_.WorkerLoads(); });
     metrics_.SetStateSource([this] { return lifecycle_.state(); });
     metrics_.SetFrontendSource(
         [this] { return std::make_pair(int64_t{runner_.calls().size()}, runner_.image_bytes()); });
@@ -238,6 +239,7 @@ void Frontend::CountRejected(const absl::Status& status) {
 Lifecycle& Frontend::lifecycle() { return impl_->lifecycle_; }
 Metrics& Frontend::metrics() { return impl_->metrics_; }
 EngineLoad Frontend::load() const { return impl_->runner_.Load(); }
+std::vector<EngineLoad> Frontend::worker_loads() const { return impl_->runner_.WorkerLoads(); }
 
 int32_t Frontend::Abort(std::string_view request_id) { return impl_->runner_.Abort(request_id); }
 void Frontend::Pause() { impl_->runner_.Pause(); }

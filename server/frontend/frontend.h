@@ -5,13 +5,14 @@
 //
 //   Frontend frontend(options, {&tokenizer, &chat_template, &image_processor}, &Clock::Real());
 //   Engine engine(engine_options, &executor, frontend.event_sink(), &Clock::Real());
-//   frontend.Start(EngineClientOf(engine));
+//   Dispatcher dispatcher({&engine});
+//   frontend.Start(EngineClientOf(dispatcher));
 //   RETURN_IF_ERROR(frontend.WarmUp(absl::Minutes(5)));
 //   frontend.lifecycle().Set(ServerState::kReady);
 //   ... SIGTERM ...  frontend.Drain(timeout);  // lifecycle DRAINING, waits
 //   engine.Stop();  frontend.Stop();
 //
-// Ownership: borrows the engine, the tokenizer and the processors, which outlive Stop(). Owns its
+// Ownership: borrows the engines, the tokenizer and the processors, which outlive Stop(). Owns its
 // threads: the preprocess pool, one output thread, one timer thread (deadlines, stalled readers).
 // Thread-safe. No lock is held while a callback, the engine or a stream's `ready` runs.
 #ifndef PARROT_SERVER_FRONTEND_FRONTEND_H_
@@ -149,7 +150,8 @@ class Frontend {
   // ---------------------------------------------------------------------------------------
   Lifecycle& lifecycle();
   Metrics& metrics();
-  EngineLoad load() const;  // empty before Start
+  EngineLoad load() const;  // of all workers; empty before Start, as the next
+  std::vector<EngineLoad> worker_loads() const;
   // Ends every live request with this id, the client's or a minted one: its client gets CANCELLED,
   // reason ABORTED. How many this call ended.
   int32_t Abort(std::string_view request_id);

@@ -19,7 +19,7 @@ enum class ServerState {
   kStarting,  // loading or warming up
   kReady,
   kDraining,  // finishes what runs, accepts nothing
-  kFailed,    // the worker is dead
+  kFailed,    // all workers are dead, or one hangs
 };
 const char* ServerStateName(ServerState state);  // "starting", ...
 

@@ -32,6 +32,9 @@ Metrics::Metrics(const MetricsOptions& options, Clock* clock)
 Metrics::~Metrics() = default;
 
 void Metrics::SetLoadSource(std::function<EngineLoad()> load) { load_ = std::move(load); }
+void Metrics::SetWorkersSource(std::function<std::vector<EngineLoad>()> loads) {
+  worker_loads_ = std::move(loads);
+}
 void Metrics::SetStateSource(std::function<ServerState()> state) { state_ = std::move(state); }
 void Metrics::SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> live_and_image_bytes) {
   frontend_ = std::move(live_and_image_bytes);
@@ -171,10 +174,11 @@ void Metrics::Refresh() const {
     series.live.Set(static_cast<double>(live));
     series.image_bytes.Set(static_cast<double>(image_bytes));
   }
+  if (worker_loads_ != nullptr) series.SetWorkers(worker_loads_());
   if (load_ == nullptr) return;
   const EngineLoad load = load_();
-  const absl::Time since = std::max(load.last_step_end, load.oldest_step_start);
-  series.step_age.Set(load.step_in_flight ? absl::ToDoubleSeconds(clock_.Now() - since) : 0.0);
+  const absl::Duration age = clock_.Now() - load.oldest_step_start;
+  series.step_age.Set(load.step_in_flight ? absl::ToDoubleSeconds(age) : 0.0);
   FollowEngine(load);
 }
 

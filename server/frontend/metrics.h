@@ -38,6 +38,7 @@ class Metrics {
 
   // Read at every Render. Set once each, before traffic.
   void SetLoadSource(std::function<EngineLoad()> load);
+  void SetWorkersSource(std::function<std::vector<EngineLoad>()> loads);
   void SetStateSource(std::function<ServerState()> state);
   // Front-end gauges: live requests, encoded and decoded image bytes held.
   void SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> live_and_image_bytes);
@@ -90,6 +91,7 @@ class Metrics {
   const std::unique_ptr<NativeSeries> series_;
   std::unique_ptr<VllmMetrics> vllm_;  // null: native names alone
   std::function<EngineLoad()> load_;
+  std::function<std::vector<EngineLoad>()> worker_loads_;
   std::function<ServerState()> state_;
   std::function<std::pair<int64_t, int64_t>()> frontend_;
 };

@@ -239,6 +239,15 @@ void NativeSeries::AddLimits(const FrontendLimits& limits) {
   add("max_wire_fields", limits.max_wire_fields);
 }
 
+void NativeSeries::SetWorkers(const std::vector<EngineLoad>& loads) {
+  for (size_t i = 0; i < loads.size(); ++i) {
+    make.NewGauge("parrot_worker_up",
+                  "1 while the worker lives, 0 when it is dead.",
+                  {{"worker", std::to_string(i)}})
+        .Set(loads[i].health.ok() ? 1 : 0);
+  }
+}
+
 void NativeSeries::FollowEngine(const EngineLoad& load, bool count) {
   running.Set(load.num_running);
   waiting.Set(load.num_waiting);

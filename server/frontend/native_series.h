@@ -35,6 +35,7 @@ struct NativeSeries {
 
   explicit NativeSeries(const MetricsOptions& options);
 
+  void SetWorkers(const std::vector<EngineLoad>& loads);
   // Without `count`, what the engine has done since the last call does not count.
   void FollowEngine(const EngineLoad& load, bool count);
 

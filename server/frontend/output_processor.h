@@ -1,4 +1,4 @@
-// OutputProcessor: the engine's EventSink. The engine thread only hands events over; a thread of
+// OutputProcessor: the engines' EventSink. An engine thread only hands events over; a thread of
 // its own turns tokens into text and pushes it to the streams, so that neither a detokeniser nor a
 // protocol's callback ever delays a step.
 //
@@ -7,7 +7,8 @@
 // of its own and needs none: the engine makes no more events than max_num_seqs a step, and each
 // request's are bounded by its max_tokens.
 //
-// Thread contract: OnEvents on the engine thread; the rest thread-safe.
+// Thread contract: OnEvents on the engine threads; the rest thread-safe. Several engines take turns
+// at one short lock; the events of a call come from one of them, in order.
 #ifndef PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
 #define PARROT_SERVER_FRONTEND_OUTPUT_PROCESSOR_H_
 

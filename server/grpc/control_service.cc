@@ -35,6 +35,19 @@ v1::ServerState ToProto(ServerState state) {
   return v1::SERVER_STATE_UNSPECIFIED;
 }
 
+void FillWorker(const EngineLoad& load, v1::WorkerLoad& worker) {
+  worker.set_alive(load.health.ok());
+  worker.set_num_requests_running(load.num_running);
+  worker.set_num_requests_waiting(load.num_waiting);
+  worker.set_num_outstanding_tokens(load.num_outstanding_tokens);
+  worker.set_num_kv_blocks_total(load.num_blocks_total);
+  worker.set_num_kv_blocks_used(load.num_blocks_used);
+  worker.set_num_kv_blocks_cached(load.num_blocks_cached);
+  worker.set_num_cached_images(load.num_vision_entries);
+  worker.set_steps_total(load.num_steps);
+  worker.set_failed_steps_total(load.num_failed_steps);
+}
+
 }  // namespace
 
 ControlService::ControlService(ControlServiceOptions options, Logger* logger)
@@ -262,6 +275,9 @@ void ControlService::FillLoad(const Frontend& frontend, v1::GetLoadResponse& res
   prediction.set_image_seconds(learned.image);
   prediction.set_mean_relative_error(load.predictor.mean_relative_error());
   prediction.set_steps_observed(load.predictor.num_observed());
+  for (const EngineLoad& worker : frontend.worker_loads()) {
+    FillWorker(worker, *response.add_workers());
+  }
   if (!load.step_in_flight) return;
   const absl::Duration age = absl::Now() - load.oldest_step_start;
   response.set_step_in_flight_seconds(absl::ToDoubleSeconds(std::max(age, absl::ZeroDuration())));

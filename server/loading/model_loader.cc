@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
@@ -69,12 +70,14 @@ std::function<void(const LoadProgress&)> ProgressLog(Logger& logger) {
   };
 }
 
-absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& device,
-                                                        const WeightSource& source,
-                                                        const Options& options,
-                                                        const Tokenizer& tokenizer,
-                                                        std::shared_ptr<const TokenScripts> scripts,
-                                                        Logger& logger) {
+using Executors = std::vector<std::unique_ptr<ModelExecutor>>;
+
+absl::StatusOr<Executors> CreateOn(const std::string& device,
+                                   const WeightSource& source,
+                                   const Options& options,
+                                   const Tokenizer& tokenizer,
+                                   std::shared_ptr<const TokenScripts> scripts,
+                                   Logger& logger) {
   ModelRunnerOptions runner;
   runner.device = device;
   runner.dtype = DtypeOption(options.dtype);
@@ -88,7 +91,7 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> CreateOn(const std::string& devic
   runner.vocab_size = tokenizer.num_tokens();
   runner.token_scripts = std::move(scripts);
   runner.progress = ProgressLog(logger);
-  return CreateModelRunner(source, runner);
+  return CreateModelRunners(source, runner, options.num_workers);
 }
 
 }  // namespace
@@ -110,19 +113,22 @@ absl::StatusOr<ServedModel> LoadServedModel(const Options& options, Logger& logg
   const bool is_auto = options.device == "auto";
   model.device = options.device;
   if (is_auto) model.device = ::access(kNvidiaControlDevice, F_OK) == 0 ? "cuda" : "cpu";
-  absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
+  absl::StatusOr<Executors> executors =
       CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
   if (is_auto && model.device == "cuda" &&
-      GetErrorFacts(executor.status()).reason == "DEVICE_UNAVAILABLE") {
-    logger.Warning("cuda_unavailable", {{"cause", std::string(executor.status().message())}});
+      GetErrorFacts(executors.status()).reason == "DEVICE_UNAVAILABLE") {
+    logger.Warning("cuda_unavailable", {{"cause", std::string(executors.status().message())}});
     model.device = "cpu";
-    executor = CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
+    executors = CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
   }
-  if (!executor.ok()) return executor.status();
-  model.executor = *std::move(executor);
+  if (!executors.ok()) return executors.status();
+  model.executors = *std::move(executors);
   model.dtype = DtypeName(options.dtype, model.config.stored_dtype, model.device);
   logger.Info("model_loaded",
-              {{"seconds", absl::Now() - start}, {"device", model.device}, {"dtype", model.dtype}});
+              {{"seconds", absl::Now() - start},
+               {"device", model.device},
+               {"dtype", model.dtype},
+               {"workers", options.num_workers}});
   return model;
 }
 

@@ -197,7 +197,14 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
   add(ChoiceOption({"device", group, "auto: CUDA if a device is found, else the CPU."},
                    &Options::device,
                    {"auto", "cpu", "cuda"}));
-  add(IntOption({"num-threads", group, "Threads of the computation; 0: one per core.", "threads"},
+  add(IntOption({"num-workers",
+                 group,
+                 "Engines side by side, on a CPU; they share one copy of the weights and divide "
+                 "threads, memory and queue among them."},
+                &Options::num_workers,
+                1,
+                64));
+  add(IntOption({"num-threads", group, "Threads of the computation, of all workers; 0: one per core.", "threads"},
                 &Options::num_threads,
                 0,
                 1024));
@@ -218,7 +225,10 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                 0,
                 1 << 20));
   add(IntOption(
-      {"max-num-seqs", group, "Answers generated at the same time.", "max-running-requests"},
+      {"max-num-seqs",
+       group,
+       "Answers generated at the same time by one worker.",
+       "max-running-requests"},
       &Options::max_num_seqs,
       1,
       1024));
@@ -235,7 +245,7 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                 &Options::block_size,
                 1,
                 256));
-  add(SizeOption({"kv-cache-memory-bytes", group, "Memory for keys and values."},
+  add(SizeOption({"kv-cache-memory-bytes", group, "Memory for keys and values, of all workers."},
                  &Options::kv_cache_memory_bytes,
                  int64_t{1} << 16,
                  int64_t{1} << 46));
@@ -251,15 +261,16 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                    {"off", "features", "experts"}));
   add(SizeOption({"vision-cache-memory",
                   group,
-                  "Memory for the kept; images in use may take more. 0: keep none."},
+                  "Memory for the kept, of all workers; images in use may take more. 0: keep none."},
                  &Options::vision_cache_memory_bytes,
                  0,
                  int64_t{1} << 46));
-  add(IntOption(
-      {"max-queue-size", group, "Requests that wait for their turn; 0: 4 x max-num-seqs."},
-      &Options::max_queue_size,
-      0,
-      1 << 20));
+  add(IntOption({"max-queue-size",
+                 group,
+                 "Requests that wait for their turn; 0: 4 x max-num-seqs x num-workers."},
+                &Options::max_queue_size,
+                0,
+                1 << 20));
   add(DurationOption(
       {"queue-timeout", group, "Longest wait for the first step; then RESOURCE_EXHAUSTED."},
       &Options::queue_timeout,

@@ -21,24 +21,25 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string load_format = "auto";             // auto | dummy
   std::string dtype = "auto";                   // auto | float32 | bfloat16
   std::string device = "auto";                  // auto | cpu | cuda
-  int32_t num_threads = 0;                      // of the computation; 0: one per core
+  int32_t num_workers = 1;                      // engines beside each other, one copy of weights
+  int32_t num_threads = 0;                      // of all workers together; 0: one per core
   int64_t seed = 0;                             // of sampling, where a request gives none
 
   // Scheduling and memory.
   int32_t max_model_len = 0;  // tokens, prompt and answer; 0: the model's training length
-  int32_t max_num_seqs = 8;   // sequences that run at once
+  int32_t max_num_seqs = 8;   // sequences that run at once, of each worker
   int32_t max_num_batched_tokens = 1024;                   // positions of one step
   int32_t max_images_per_step = 1;                         // vision-tower passes of one step
   int32_t block_size = 32;                                 // tokens per KV block
-  int64_t kv_cache_memory_bytes = int64_t{2} << 30;        // of keys and values
+  int64_t kv_cache_memory_bytes = int64_t{2} << 30;        // of keys and values, all workers
   bool enable_prefix_caching = true;                       // keys and values of prompts seen before
-  int64_t vision_cache_memory_bytes = int64_t{256} << 20;  // of images that nobody uses just now
+  int64_t vision_cache_memory_bytes = int64_t{256} << 20;  // of unused images, all workers
   std::string vision_cache_level = "features";             // off | features | experts
-  int32_t max_queue_size = 0;                          // requests that wait; 0: 4 x max_num_seqs
-  absl::Duration queue_timeout = absl::Seconds(30);    // longest wait for the first step
-  absl::Duration max_step_time;                        // 0: no limit
-  absl::Duration priority_aging = absl::Seconds(10);   // wait that counts as one priority more
-  absl::Duration request_timeout = absl::Seconds(60);  // when the client gives no deadline
+  int32_t max_queue_size = 0;  // requests that wait; 0: 4 x max_num_seqs x num_workers
+  absl::Duration queue_timeout = absl::Seconds(30);         // longest wait for the first step
+  absl::Duration max_step_time;                             // 0: no limit
+  absl::Duration priority_aging = absl::Seconds(10);        // wait that counts as one priority more
+  absl::Duration request_timeout = absl::Seconds(60);       // when the client gives no deadline
   absl::Duration max_request_timeout = absl::Seconds(600);  // cap on the client's deadline
   absl::Duration deadline_margin = absl::Milliseconds(50);  // kept for the answer's way back
   absl::Duration client_stall_timeout = absl::Seconds(10);  // a reader that takes nothing: ABORTED

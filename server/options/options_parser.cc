@@ -177,6 +177,18 @@ bool IsLoopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host == "[::1]" || absl::StartsWith(host, "127.");
 }
 
+absl::Status ValidateWorkers(const Options& options) {
+  if (options.num_workers > 1 && options.device == "cuda") {
+    return absl::InvalidArgumentError(
+        "--num-workers: several workers need --device=cpu; a GPU has one");
+  }
+  if (options.num_threads > 0 && options.num_threads < options.num_workers) {
+    return absl::InvalidArgumentError(
+        "--num-threads must be at least --num-workers: each worker has a thread");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateOptions(const Options& options) {
@@ -205,6 +217,7 @@ absl::Status ValidateOptions(const Options& options) {
                      FormatHumanDuration(options.max_request_timeout),
                      ")"));
   }
+  RETURN_IF_ERROR(ValidateWorkers(options));
   return ValidateSecurity(options);
 }
 

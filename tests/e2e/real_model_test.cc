@@ -114,8 +114,9 @@ Expected ExpectedOf(const json& greedy) {
 
 class RealModelTest : public testing::TestWithParam<const char*> {
  protected:
-  RealModelTest() : logger_({.level = LogLevel::kError}) {
+  explicit RealModelTest(int32_t num_workers = 1) : logger_({.level = LogLevel::kError}) {
     Options options;
+    options.num_workers = num_workers;
     options.model = GoldenPath(absl::StrCat("checkpoints/", GetParam()));
     options.http_port = 0;
     options.grpc_port = 0;
@@ -205,6 +206,31 @@ TEST_P(RealModelTest, GoldenPromptsContinueAsTheReferenceDoesAloneAndWith32Clien
   }
 }
 
+class TwoWorkersTest : public RealModelTest {
+ protected:
+  TwoWorkersTest() : RealModelTest(2) {}
+};
+
+TEST_P(TwoWorkersTest, AnswerAtOnceAsTheReferenceDoes) {
+  std::vector<Case> cases;
+  for (Case& golden : CasesOf(GetParam())) {
+    if (kMeantToDiffer.count(golden.kind) == 0) cases.push_back(std::move(golden));
+  }
+  std::vector<Answer> answers(cases.size());
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    clients.emplace_back([&, i] { answers[i] = Ask(cases[i].request); });
+  }
+  for (std::thread& client : clients) client.join();
+  for (size_t i = 0; i < cases.size(); ++i) ExpectGolden(cases[i], answers[i]);
+  const std::vector<EngineLoad> workers = server_->frontend()->worker_loads();
+  ASSERT_EQ(workers.size(), 2u);
+  for (const EngineLoad& worker : workers) {
+    EXPECT_EQ(worker.num_blocks_total, workers[0].num_blocks_total);
+    EXPECT_GT(worker.num_generated_tokens, 50) << "both had work";
+  }
+}
+
 // A second question in each dialogue about a picture, three ways.
 TEST_P(RealModelTest, PinnedDialoguesReuseTheirPictureAndAnswerAsTheyWouldCold) {
   int num_dialogues = 0;
@@ -277,6 +303,7 @@ TEST_P(RealModelTest, PromptsOnWhichWeMeanToDifferGetOurDocumentedAnswer) {
   EXPECT_EQ(num_seen["two_images"], 1);
 }
 
+INSTANTIATE_TEST_SUITE_P(Golden, TwoWorkersTest, testing::Values("nano-gqa"));
 INSTANTIATE_TEST_SUITE_P(Golden,
                          RealModelTest,
                          testing::Values("nano-mha", "nano-gqa", "nano-7bshape"),

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <random>
 #include <set>
 #include <vector>
 
@@ -214,6 +215,52 @@ TEST_F(DispatcherTest, TheMeanAnswerIsWeightedByTheTokensGenerated) {
   Place(RequestBuilder(2).Text(1).MaxTokens(3).Build());
   RunAll();
   EXPECT_DOUBLE_EQ(dispatcher->TotalLoad().mean_completion_tokens, (9 * 9 + 3 * 3) / 12.0);
+}
+
+// Requests, cancels, deadlines and deaths in random order: each request that was taken has one end,
+// and who lives serves.
+TEST_F(DispatcherTest, EveryRequestHasOneEndWhateverHappensToTheEngines) {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    RunAll();
+    sink = RecordingSink();
+    Make({.max_num_seqs = 2, .max_queue_size = 4});
+    std::mt19937_64 random(seed);
+    const auto pick = [&random](uint64_t count) { return static_cast<int>(random() % count); };
+    std::vector<RequestKey> taken;
+    int num_dead = 0;
+    for (RequestKey key = 1; key <= 60; ++key) {
+      RequestBuilder request(key);
+      request.Content(pick(4)).Text(1 + pick(9)).MaxTokens(1 + pick(6));
+      if (pick(2) == 0) request.Image(pick(6));
+      if (pick(8) == 0) request.Deadline(clock.Now() + absl::Seconds(pick(5)));
+      const absl::Status status = dispatcher->Add(request.Build());
+      if (status.ok()) taken.push_back(key);
+      if (num_dead == kNumEngines) {
+        ASSERT_EQ(status.code(), absl::StatusCode::kUnavailable);
+      }
+      if (pick(6) == 0) dispatcher->Cancel(1 + pick(key));
+      if (pick(40) == 0)
+        executors[pick(kNumEngines)]->FailNextSteps(1, absl::UnavailableError("x"));
+      for (int turn = pick(6); turn > 0; --turn) {
+        const int i = pick(kNumEngines);
+        engines[i]->RunOnce();
+        executors[i]->RunStep();
+      }
+      clock.Advance(absl::Milliseconds(100));
+      num_dead = 0;
+      for (const EngineLoad& load : dispatcher->loads()) num_dead += load.health.ok() ? 0 : 1;
+      ASSERT_EQ(dispatcher->TotalLoad().health.ok(), num_dead < kNumEngines);
+    }
+    RunAll();
+    for (const RequestKey key : taken) ASSERT_EQ(sink.Finishes(key).size(), 1u) << "key " << key;
+    ASSERT_EQ(sink.num_finished(), static_cast<int>(taken.size()));
+    for (int i = 0; i < kNumEngines; ++i) {
+      ASSERT_EQ(executors[i]->violation(), absl::OkStatus());
+      ASSERT_EQ(engines[i]->CheckIntegrityForTest(), absl::OkStatus());
+      ASSERT_EQ(dispatcher->load(i).num_outstanding_tokens, 0);
+    }
+  }
 }
 
 TEST_F(DispatcherTest, DoesNotShopAroundWithAnInvalidRequest) {

@@ -64,7 +64,7 @@ bool LogLines::Contains(const std::string& text) const {
   return false;
 }
 
-ServedModel GoldenModel(std::unique_ptr<ModelExecutor> executor) {
+ServedModel GoldenModel(std::vector<std::unique_ptr<ModelExecutor>> executors) {
   ServedModel model;
   absl::StatusOr<ModelConfig> config = LoadModelConfig(kCheckpoint);
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(kCheckpoint);
@@ -75,7 +75,7 @@ ServedModel GoldenModel(std::unique_ptr<ModelExecutor> executor) {
   model.device = "cpu";
   model.dtype = "float32";
   model.num_parameters = 1;
-  model.executor = std::move(executor);
+  model.executors = std::move(executors);
   return model;
 }
 
@@ -96,9 +96,13 @@ TestServer::~TestServer() = default;
 void TestServer::Serve() {
   absl::StatusOr<ModelConfig> model = LoadModelConfig(kCheckpoint);
   ASSERT_TRUE(model.ok()) << model.status();
-  auto executor = std::make_unique<FakeModelExecutor>(ExecutorOptions(config_, *model));
-  executor_ = executor.get();
-  const absl::Status status = server_->Serve(GoldenModel(std::move(executor)));
+  std::vector<std::unique_ptr<ModelExecutor>> executors;
+  for (int i = 0; i < config_.options.num_workers; ++i) {
+    auto executor = std::make_unique<FakeModelExecutor>(ExecutorOptions(config_, *model));
+    executors_.push_back(executor.get());
+    executors.push_back(std::move(executor));
+  }
+  const absl::Status status = server_->Serve(GoldenModel(std::move(executors)));
   ASSERT_TRUE(status.ok()) << status;
   ExpectIdle();  // the warm-up's slot is freed by a step of its own, after SERVING
 }
@@ -131,7 +135,9 @@ void TestServer::ExpectIdle() {
   EXPECT_EQ(load.num_running, 0);
   EXPECT_EQ(load.num_waiting, 0);
   EXPECT_EQ(load.num_blocks_used, 0);
-  EXPECT_EQ(executor().violation(), absl::OkStatus());
+  for (const FakeModelExecutor* executor : executors_) {
+    EXPECT_EQ(executor->violation(), absl::OkStatus());
+  }
 }
 
 std::string TestServer::HttpGet(const std::string& path, int* status) {

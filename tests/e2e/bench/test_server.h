@@ -41,9 +41,9 @@ class LogLines {
 struct TestServerConfig {
   // Ports, model and the lame duck are replaced.
   Options options;
-  FakeExecutorOptions executor;  // capacity is filled in
-  int32_t num_blocks = 256;
-  bool serve = true;  // false: the test calls Serve()
+  FakeExecutorOptions executor;  // capacity is filled in; one for each of options.num_workers
+  int32_t num_blocks = 256;      // of each
+  bool serve = true;             // false: the test calls Serve()
 };
 
 class TestServer {
@@ -51,10 +51,10 @@ class TestServer {
   explicit TestServer(TestServerConfig config = {});
   ~TestServer();
 
-  // With the fake executor. The test fails if it does not get READY.
+  // With the fake executors. The test fails if it does not get READY.
   void Serve();
   Server& server() { return *server_; }
-  FakeModelExecutor& executor() { return *executor_; }
+  FakeModelExecutor& executor(int worker = 0) { return *executors_[worker]; }
   Frontend& frontend() { return *server_->frontend(); }
   LogLines& log() { return log_; }
 
@@ -64,7 +64,7 @@ class TestServer {
   std::string admin_address() const;
 
   // Waits until every request has ended, then: no live request, no block in use, no slot, no image
-  // bytes, and the executor saw no broken rule.
+  // bytes, and the executors saw no broken rule.
   void ExpectIdle();
   // Body of GET `path`; the status line's code in `status`.
   std::string HttpGet(const std::string& path, int* status = nullptr);
@@ -76,12 +76,12 @@ class TestServer {
   LogLines log_;
   std::unique_ptr<Logger> logger_;
   std::unique_ptr<Server> server_;
-  FakeModelExecutor* executor_ = nullptr;  // owned by server_
+  std::vector<FakeModelExecutor*> executors_;  // owned by server_
   std::unique_ptr<v1::ParrotService::Stub> stub_;
 };
 
-// nano-gqa's configuration and tokenizer on any executor.
-ServedModel GoldenModel(std::unique_ptr<ModelExecutor> executor);
+// nano-gqa's configuration and tokenizer on any executors.
+ServedModel GoldenModel(std::vector<std::unique_ptr<ModelExecutor>> executors);
 
 }  // namespace parrot
 

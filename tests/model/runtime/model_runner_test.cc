@@ -8,6 +8,8 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -449,6 +451,66 @@ TEST(ModelRunnerTest, FinishesSubmittedStepsBeforeItIsGone) {
                  });
   runner.reset();
   EXPECT_EQ(done, 1);
+}
+
+// Counts how often tensors are read.
+class CountingWeights : public WeightSource {
+ public:
+  explicit CountingWeights(const ModelConfig& config) : weights_(config, 7) {}
+  const ModelConfig& config() const override { return weights_.config(); }
+  const std::vector<TensorSpec>& tensors() const override { return weights_.tensors(); }
+  absl::StatusOr<TensorView> Get(std::string_view name) const override {
+    ++num_reads_;
+    return weights_.Get(name);
+  }
+  int num_reads() const { return num_reads_; }
+
+ private:
+  const DummyWeights weights_;
+  mutable std::atomic<int> num_reads_{0};
+};
+
+// Whatever a worker knows of the weights it has from one reading: there is nothing else it could
+// have a copy of.
+TEST(ModelRunnersTest, ReadTheWeightsOnceAndAnswerAtOnceWithTheBitsOfOneAlone) {
+  const CountingWeights weights(TinyConfig(false));
+  const std::unique_ptr<ModelExecutor> alone = MakeRunner(weights);
+  const int num_reads = weights.num_reads();
+  ModelRunnerOptions options = TinyOptions();
+  options.num_threads = 3;
+  options.kv_cache_memory_bytes = int64_t{48} << 20;
+  auto runners = CreateModelRunners(weights, options, 3);
+  ASSERT_TRUE(runners.ok()) << runners.status();
+  ASSERT_EQ(runners->size(), 3u);
+  EXPECT_EQ(weights.num_reads(), 2 * num_reads);
+  const std::vector<DriverRequest> requests = MixedRequests(weights.config(), 8);
+  const std::vector<DriverResult> expected = StepDriver(*alone).Run(requests);
+  std::vector<std::vector<DriverResult>> results(3);
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < runners->size(); ++i) {
+    EXPECT_EQ((*runners)[i]->capacity().num_blocks, alone->capacity().num_blocks) << "a third each";
+    clients.emplace_back([&, i] { results[i] = StepDriver(*(*runners)[i]).Run(requests); });
+  }
+  for (std::thread& client : clients) client.join();
+  runners->erase(runners->begin());  // who loaded the weights is gone, the others have them still
+  for (const auto& runner : *runners) results.push_back(StepDriver(*runner).Run(requests));
+  for (const std::vector<DriverResult>& result : results) {
+    for (size_t i = 0; i < requests.size(); ++i) ExpectSame(result[i], expected[i], 0.0f);
+  }
+}
+
+TEST(ModelRunnersTest, AreSeveralOnACpuAlone) {
+  const DummyWeights weights(TinyConfig(false), 7);
+  ModelRunnerOptions options = TinyOptions();
+  for (const int32_t num_workers : {0, 65}) {
+    const auto runners = CreateModelRunners(weights, options, num_workers);
+    EXPECT_EQ(runners.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(GetErrorFacts(runners.status()).field, "num_workers");
+  }
+  options.device = "cuda";
+  const auto runners = CreateModelRunners(weights, options, 2);
+  EXPECT_EQ(runners.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetErrorFacts(runners.status()).field, "num_workers");
 }
 
 TEST(ModelRunnerTest, ReportsLoadingProgressUpToTheWhole) {

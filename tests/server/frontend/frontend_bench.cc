@@ -124,6 +124,11 @@ EngineClient ScriptedEngine::client() {
                 absl::MutexLock lock(&mutex_);
                 return load_;
               },
+          .worker_loads =
+              [this] {
+                absl::MutexLock lock(&mutex_);
+                return std::vector<EngineLoad>{load_};
+              },
           .pause = [this] { Note("pause"); },
           .resume = [this] { Note("resume"); },
           .flush_cache = [this] { Note("flush_cache"); }};

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "scheduler/dispatcher.h"
 #include "scheduler/engine.h"
 #include "server/frontend/frontend.h"
 #include "tests/fakes/fake_model_executor.h"
@@ -56,7 +57,8 @@ class Server {
         frontend_->event_sink(),
         &Clock::Real());
     engine_->Start();
-    frontend_->Start(EngineClientOf(*engine_));
+    dispatcher_ = std::make_unique<Dispatcher>(std::vector<Engine*>{engine_.get()});
+    frontend_->Start(EngineClientOf(*dispatcher_));
     frontend_->lifecycle().Set(ServerState::kReady);
   }
   ~Server() { Stop(); }
@@ -83,6 +85,7 @@ class Server {
   FakeModelExecutor executor_;
   std::unique_ptr<Frontend> frontend_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Dispatcher> dispatcher_;
 };
 
 GenerateSpec Spec(int i, int32_t max_tokens) {

@@ -56,6 +56,7 @@ TEST(OptionsParserTest, TakesValuesInEverySpelling) {
   EXPECT_EQ(Parsed({"--kv-cache-memory-bytes", "64MiB"}).kv_cache_memory_bytes, 64 << 20);
   EXPECT_EQ(Parsed({"--shutdown-timeout", "3m"}).shutdown_timeout, absl::Minutes(3));
   EXPECT_EQ(Parsed({"--metrics_compat=vllm"}).metrics_compat, "vllm");
+  EXPECT_EQ(Parsed({"--num-workers=3", "--num-threads=3"}).num_workers, 3);
   EXPECT_TRUE(Parsed({"--log-requests"}).log_requests);
   EXPECT_FALSE(Parsed({"--log-requests=false"}).log_requests);
   EXPECT_FALSE(Parsed({"--no-log-requests"}).log_requests);
@@ -122,6 +123,9 @@ TEST(OptionsParserTest, ContradictionsAreErrors) {
   EXPECT_THAT(Error({"--request-timeout", "700s"}), HasSubstr("--max-request-timeout (600s)"));
   EXPECT_THAT(Error({"--admin-address", "8002"}), HasSubstr("HOST:PORT"));
   EXPECT_THAT(Error({"--host", ""}), HasSubstr("--host must not be empty"));
+  EXPECT_THAT(Error({"--num-workers", "2", "--device", "cuda"}), HasSubstr("--device=cpu"));
+  EXPECT_THAT(Error({"--num-workers", "3", "--num-threads", "2"}),
+              HasSubstr("--num-threads must be at least --num-workers"));
   const auto no_model = ParseCommandLine({}, {});
   EXPECT_THAT(std::string(no_model.status().message()), HasSubstr("--model is required"));
 }
