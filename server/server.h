@@ -69,8 +69,7 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // Builds engines and front end on the model, sends a warm-up request through each worker, turns
-  // READY.
-  // Call once. INVALID_ARGUMENT for options that do not fit the model.
+  // READY. Call once. INVALID_ARGUMENT for options that do not fit the model.
   [[nodiscard]] absl::Status Serve(ServedModel model);
 
   // Thread-safe; idempotent. Wait returns OK.
