@@ -99,7 +99,7 @@ TEST(SamplingTest, AStopStringEndsTheStreamWhereverItsTokensAreCut) {
 
 TEST(SamplingTest, StopTokensWaitForMinTokensAndEosCanBeIgnored) {
   TestServerConfig config;
-  const TokenId eos = GoldenModel({}).config.eos_token_id;
+  const TokenId eos = GoldenModel(nullptr).config.eos_token_id;
   config.executor.model.next_token = [eos](const std::vector<TokenId>&) -> TokenId { return eos; };
   TestServer server(config);
   v1::GenerateRequest request = TextRequest("hello", 9);

@@ -64,7 +64,7 @@ bool LogLines::Contains(const std::string& text) const {
   return false;
 }
 
-ServedModel GoldenModel(std::vector<std::unique_ptr<ModelExecutor>> executors) {
+ServedModel GoldenModel(std::unique_ptr<ModelExecutor> executor) {
   ServedModel model;
   absl::StatusOr<ModelConfig> config = LoadModelConfig(kCheckpoint);
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(kCheckpoint);
@@ -75,7 +75,7 @@ ServedModel GoldenModel(std::vector<std::unique_ptr<ModelExecutor>> executors) {
   model.device = "cpu";
   model.dtype = "float32";
   model.num_parameters = 1;
-  model.executors = std::move(executors);
+  if (executor != nullptr) model.executors.push_back(std::move(executor));
   return model;
 }
 
@@ -96,13 +96,13 @@ TestServer::~TestServer() = default;
 void TestServer::Serve() {
   absl::StatusOr<ModelConfig> model = LoadModelConfig(kCheckpoint);
   ASSERT_TRUE(model.ok()) << model.status();
-  std::vector<std::unique_ptr<ModelExecutor>> executors;
+  ServedModel served = GoldenModel(nullptr);
   for (int i = 0; i < config_.options.num_workers; ++i) {
     auto executor = std::make_unique<FakeModelExecutor>(ExecutorOptions(config_, *model));
     executors_.push_back(executor.get());
-    executors.push_back(std::move(executor));
+    served.executors.push_back(std::move(executor));
   }
-  const absl::Status status = server_->Serve(GoldenModel(std::move(executors)));
+  const absl::Status status = server_->Serve(std::move(served));
   ASSERT_TRUE(status.ok()) << status;
   ExpectIdle();  // the warm-up's slot is freed by a step of its own, after SERVING
 }

@@ -80,8 +80,8 @@ class TestServer {
   std::unique_ptr<v1::ParrotService::Stub> stub_;
 };
 
-// nano-gqa's configuration and tokenizer on any executors.
-ServedModel GoldenModel(std::vector<std::unique_ptr<ModelExecutor>> executors);
+// nano-gqa's configuration and tokenizer on any executor; null: on none yet.
+ServedModel GoldenModel(std::unique_ptr<ModelExecutor> executor);
 
 }  // namespace parrot
 
