@@ -204,7 +204,10 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
                 &Options::num_workers,
                 1,
                 64));
-  add(IntOption({"num-threads", group, "Threads of the computation, of all workers; 0: one per core.", "threads"},
+  add(IntOption({"num-threads",
+                 group,
+                 "Threads of the computation, of all workers; 0: one per core.",
+                 "threads"},
                 &Options::num_threads,
                 0,
                 1024));
@@ -224,14 +227,13 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                 &Options::max_model_len,
                 0,
                 1 << 20));
-  add(IntOption(
-      {"max-num-seqs",
-       group,
-       "Answers generated at the same time by one worker.",
-       "max-running-requests"},
-      &Options::max_num_seqs,
-      1,
-      1024));
+  add(IntOption({"max-num-seqs",
+                 group,
+                 "Answers generated at the same time by one worker.",
+                 "max-running-requests"},
+                &Options::max_num_seqs,
+                1,
+                1024));
   add(IntOption(
       {"max-num-batched-tokens", group, "Positions computed in one step.", "chunked-prefill-size"},
       &Options::max_num_batched_tokens,
@@ -259,12 +261,13 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                     "features, or the outputs of all experts too."},
                    &Options::vision_cache_level,
                    {"off", "features", "experts"}));
-  add(SizeOption({"vision-cache-memory",
-                  group,
-                  "Memory for the kept, of all workers; images in use may take more. 0: keep none."},
-                 &Options::vision_cache_memory_bytes,
-                 0,
-                 int64_t{1} << 46));
+  add(SizeOption(
+      {"vision-cache-memory",
+       group,
+       "Memory for the kept, of all workers; images in use may take more. 0: keep none."},
+      &Options::vision_cache_memory_bytes,
+      0,
+      int64_t{1} << 46));
   add(IntOption({"max-queue-size",
                  group,
                  "Requests that wait for their turn; 0: 4 x max-num-seqs x num-workers."},

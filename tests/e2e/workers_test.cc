@@ -1,4 +1,5 @@
 // A server with two engines: who gets which request, and what one worker's end does to the other.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <thread>
@@ -134,6 +135,34 @@ TEST(WorkersTest, ACancelReachesTheWorkerThatHasTheRequest) {
     EXPECT_EQ(other.token_ids.size(), 1000u);
     server.ExpectIdle();
   }
+}
+
+TEST(WorkersTest, TheQueueIsOneLimitForBoth) {
+  TestServerConfig config = TwoWorkers();
+  config.options.max_num_seqs = 1;
+  config.options.max_queue_size = 3;
+  TestServer server(config);
+  for (int i = 0; i < 2; ++i) server.executor(i).SetPaused(true);
+  std::vector<Answer> answers(5);  // two run, three wait
+  std::vector<std::thread> clients;
+  for (Answer& answer : answers) {
+    clients.emplace_back([&] { answer = Generate(server.stub(), TextRequest("hello")); });
+    const auto num_sent = static_cast<int32_t>(clients.size());
+    WaitUntil([&] {
+      const EngineLoad load = server.frontend().load();
+      return load.num_running == std::min(num_sent, 2) &&
+             load.num_running + load.num_waiting == num_sent;
+    });
+  }
+  const Answer refused = Generate(server.stub(), TextRequest("hello"));
+  EXPECT_EQ(refused.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(DetailsOf(refused.status).error->reason(), "QUEUE_FULL");
+  for (int i = 0; i < 2; ++i) server.executor(i).SetPaused(false);
+  for (std::thread& client : clients) client.join();
+  for (const Answer& answer : answers) {
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+  }
+  server.ExpectIdle();
 }
 
 TEST(WorkersTest, ADrainWaitsForBoth) {
