@@ -40,6 +40,17 @@ struct RoutingEvent {
   CacheLevel cache_level = CacheLevel::kNone;
 };
 
+// The log-probability of one text token of the prompt, given everything before it; for requests
+// with num_prompt_logprobs >= 0. By position, each once, all before the first TokenEvent; the first
+// position and those of images have none.
+struct PromptLogprobEvent {
+  RequestKey key = 0;
+  int32_t position = 0;  // of the prompt
+  TokenId token = -1;
+  float logprob = 0.0f;
+  std::vector<TokenLogprob> top;  // the num_prompt_logprobs largest
+};
+
 struct TokenEvent {
   RequestKey key = 0;
   int32_t sequence_idx = 0;
@@ -71,7 +82,7 @@ struct FinishEvent {
   RequestTimes times;
 };
 
-using EngineEvent = std::variant<RoutingEvent, TokenEvent, FinishEvent>;
+using EngineEvent = std::variant<RoutingEvent, PromptLogprobEvent, TokenEvent, FinishEvent>;
 
 // Where events go: one vector per step.
 // Thread contract: called on the engine thread, and on each of them when several engines share a

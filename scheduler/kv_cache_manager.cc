@@ -22,8 +22,10 @@ bool KvCacheManager::UsesPrefixes(const Sequence& sequence) const {
 
 bool KvCacheManager::Start(Sequence* sequence, int64_t num_promised) {
   const int32_t num_tokens = sequence->num_tokens();
+  // A position that is not computed has no logits.
+  const bool looks = UsesPrefixes(*sequence) && !sequence->needs_prompt_logprobs();
   shared_.clear();
-  if (UsesPrefixes(*sequence)) {
+  if (looks) {
     key_maker_.Extend(*sequence, num_tokens, &sequence->block_keys());
     const int32_t most = (num_tokens - 1) / options_.block_size;
     for (int32_t i = 0; i < most; ++i) {
@@ -36,7 +38,7 @@ bool KvCacheManager::Start(Sequence* sequence, int64_t num_promised) {
   TakeShared(sequence);
   const int32_t num_hits = static_cast<int32_t>(shared_.size()) * options_.block_size;
   sequence->TakeCachedTokens(num_hits);
-  if (UsesPrefixes(*sequence)) {
+  if (looks) {
     num_query_tokens_ += num_tokens;
     num_hit_tokens_ += num_hits;
   }

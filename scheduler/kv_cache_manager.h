@@ -39,7 +39,8 @@ class KvCacheManager {
 
   // Gives a sequence that holds nothing the blocks of its longest known prefix, if besides them
   // those for the rest of its tokens and `num_promised` more are available; else false, and nothing
-  // changed. At least one token stays to be computed: its logits are wanted.
+  // changed. At least one token stays to be computed: its logits are wanted. A sequence that needs
+  // log-probabilities of its prompt finds nothing.
   [[nodiscard]] bool Start(Sequence* sequence, int64_t num_promised);
   // The same from `source`, another sequence of the request that has computed the prompt: all but
   // the prompt's last token. `copy`: set when the last of these blocks is not full and must be

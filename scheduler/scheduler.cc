@@ -487,8 +487,14 @@ void Scheduler::Update(const StepInput& input,
     TakeEncodes(*output, turn);
     TakeRoutes(output, turn);
     for (size_t i = 0; i < output->rows.size(); ++i) {
-      Sequence* sequence = RunningIn(input.spans[input.logits_rows[i].span_idx].slot);
+      const LogitsRow& asked = input.logits_rows[i];
+      const Span& span = input.spans[asked.span_idx];
+      Sequence* sequence = RunningIn(span.slot);
       if (sequence == nullptr) continue;
+      if (asked.use == LogitsUse::kScore) {
+        TakeScore(sequence, span.start_position + asked.row + 1, &output->rows[i], turn);
+        continue;
+      }
       sequence->stages()[Stage::kSample] += output->times[Stage::kSample];
       TakeRow(sequence, &output->rows[i], turn);
     }
@@ -656,8 +662,13 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
   }
 }
 
+void Scheduler::TakeScore(Sequence* sequence, int32_t position, RowResult* row, const Turn& turn) {
+  sequence->MarkScored(position);
+  turn.events->emplace_back(
+      PromptLogprobEvent{sequence->key(), position, row->token, row->logprob, std::move(row->top)});
+}
+
 void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
-  if (row->use != LogitsUse::kSample) return;
   const Request& request = sequence->request();
   sequence->MarkToken(turn.now);
   const bool is_stop =

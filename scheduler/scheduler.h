@@ -200,6 +200,8 @@ class Scheduler {
   void AddVisionTimes(const StepInput& input, const StepOutput& output);
   void TakeEncodes(const StepOutput& output, const Turn& turn);
   void TakeRoutes(StepOutput* output, const Turn& turn);
+  // The log-probability of the prompt's token at `position`.
+  void TakeScore(Sequence* sequence, int32_t position, RowResult* row, const Turn& turn);
   void TakeRow(Sequence* sequence, RowResult* row, const Turn& turn);
   // The running sequence that holds the slot; null for a retiring, spoiled or unknown one.
   Sequence* RunningIn(SlotId slot) const;

@@ -108,6 +108,16 @@ class Sequence {
   void TakeCachedTokens(int32_t count);
   // Of the prompt, when it was first admitted.
   int32_t num_cached_tokens() const { return num_cached_tokens_; }
+  // The next position of the prompt whose log-probability has not been reported; only asked where
+  // needs_prompt_logprobs().
+  int32_t next_scored_position() const { return next_scored_position_; }
+  void MarkScored(int32_t position) { next_scored_position_ = position + 1; }
+  // The request wants them of this sequence, and some are missing: each takes a step that computes
+  // the position before.
+  bool needs_prompt_logprobs() const {
+    return request_->sampling.num_prompt_logprobs >= 0 && sequence_idx_ == 0 &&
+           next_scored_position_ < num_prompt_tokens_;
+  }
   // kRunning -> kWaiting: no position is computed any more, the slot is another's. REQUIRES: no
   // step in flight names it; its blocks are given back.
   void Preempt();
@@ -168,6 +178,7 @@ class Sequence {
   int32_t num_inflight_tokens_ = 0;
   int32_t num_inflight_samples_ = 0;
 
+  int32_t next_scored_position_ = 1;  // nothing stands before the first one
   int32_t num_cached_tokens_ = 0;
   bool was_admitted_ = false;
   bool is_leaving_ = false;

@@ -188,6 +188,7 @@ void StepBuilder::AddSpan(Sequence* sequence, int32_t end) {
     span.token_offset = static_cast<int32_t>(input_->token_ids.size());
     sequence->CopyTokens(begin, span.num_tokens, &input_->token_ids);
   }
+  if (sequence->needs_prompt_logprobs()) AddScoreRows(*sequence, begin, end);
   const bool samples = end == sequence->num_device_tokens();
   if (samples) {
     LogitsRow row;
@@ -201,6 +202,19 @@ void StepBuilder::AddSpan(Sequence* sequence, int32_t end) {
   num_tokens_left_ -= span.num_tokens;
   seconds_left_ -= price_.token * span.num_tokens;
   is_due_ = false;
+}
+
+void StepBuilder::AddScoreRows(const Sequence& sequence, int32_t begin, int32_t end) {
+  const int32_t last = std::min(end, sequence.num_prompt_tokens() - 1);
+  for (int32_t p = std::max(begin + 1, sequence.next_scored_position()); p <= last; ++p) {
+    if (sequence.token(p) == kVisualToken) continue;
+    LogitsRow row;
+    row.span_idx = static_cast<int32_t>(input_->spans.size());
+    row.row = p - 1 - begin;
+    row.use = LogitsUse::kScore;
+    row.target = sequence.token(p);
+    input_->logits_rows.push_back(row);
+  }
 }
 
 void StepBuilder::AddVisualSpans(const Sequence& sequence, int32_t begin, int32_t end) {

@@ -80,6 +80,9 @@ class StepBuilder {
   // Positions that there is time for.
   int64_t NumTokensInTime() const;
   void AddVisualSpans(const Sequence& sequence, int32_t begin, int32_t end);
+  // Of the text tokens of the prompt that follow the positions [begin, end), which are the span
+  // that is added next.
+  void AddScoreRows(const Sequence& sequence, int32_t begin, int32_t end);
 
   const StepBudget budget_;
   VisionCacheIndex& vision_;

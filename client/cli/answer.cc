@@ -28,6 +28,8 @@ void TakeEvent(const v1::GenerateResponse& event,
                Answer* answer) {
   if (event.has_accepted()) {
     answer->model = event.accepted().model();
+    answer->prompt_logprobs.assign(event.accepted().prompt_logprobs().begin(),
+                                   event.accepted().prompt_logprobs().end());
     if (callbacks.on_accepted) callbacks.on_accepted(event.accepted());
   } else if (event.has_delta()) {
     const v1::Delta& delta = event.delta();

@@ -28,6 +28,7 @@ struct Answer : AnswerOutput {
   absl::Status status;  // of the call; the rest may be partial if it is not ok
   std::string request_id;
   std::string model;
+  std::vector<v1::PromptTokenLogprobs> prompt_logprobs;  // if asked for
   std::vector<v1::ImageRouting> routing;
   std::vector<AnswerOutput> others;  // answers 1 .. n - 1, as far as anything came of them
 };

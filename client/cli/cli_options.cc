@@ -143,6 +143,9 @@ void AddAnswers(CLI::App* app, SamplingFlags* flags) {
   app->add_option("--logprobs", flags->logprobs, "Log-probabilities of the K best, for --json")
       ->type_name("K")
       ->group(kSampling);
+  app->add_option("--prompt-logprobs", flags->prompt_logprobs, "The same of the prompt's tokens")
+      ->type_name("K")
+      ->group(kSampling);
   app->add_option("--choice", flags->choices, "The answer is one of these; repeatable")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

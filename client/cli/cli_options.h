@@ -62,9 +62,10 @@ struct SamplingFlags {
   bool ignore_eos = false;
   std::vector<std::string> stop;
   bool include_stop = false;
-  std::optional<int32_t> num_answers;  // generate
-  std::optional<int32_t> logprobs;     // generate
-  std::vector<std::string> choices;    // generate
+  std::optional<int32_t> num_answers;      // generate
+  std::optional<int32_t> logprobs;         // generate
+  std::optional<int32_t> prompt_logprobs;  // generate
+  std::vector<std::string> choices;        // generate
 };
 
 struct CliOptions {

@@ -114,7 +114,8 @@ json LimitsObject(const v1::Limits& limits) {
           {"max_logprobs", limits.max_logprobs()},
           {"max_n", limits.max_n()},
           {"max_choices", limits.max_choices()},
-          {"max_choice_bytes", limits.max_choice_bytes()}};
+          {"max_choice_bytes", limits.max_choice_bytes()},
+          {"max_prompt_logprobs", limits.max_prompt_logprobs()}};
 }
 
 // Tokens that are a part of a code point are no text: their bytes are given as numbers.
@@ -125,6 +126,15 @@ json TokenObject(const v1::TokenLogprob& token) {
           {"bytes", std::vector<uint8_t>(token.token().begin(), token.token().end())}};
 }
 
+// A TokenLogprob with the most probable ones in its place.
+template <typename TopList>
+json TokenWithTop(const v1::TokenLogprob& token, const TopList& top_list) {
+  json entry = TokenObject(token);
+  entry["top"] = json::array();
+  for (const v1::TokenLogprob& top : top_list) entry["top"].push_back(TokenObject(top));
+  return entry;
+}
+
 // What one answer holds.
 void AddOutput(const AnswerOutput& output, json* object) {
   (*object)["text"] = output.text;
@@ -133,10 +143,7 @@ void AddOutput(const AnswerOutput& output, json* object) {
   if (!output.logprobs.empty()) {
     json list = json::array();
     for (const v1::TokenLogprobs& logprobs : output.logprobs) {
-      json entry = TokenObject(logprobs.chosen());
-      entry["top"] = json::array();
-      for (const v1::TokenLogprob& top : logprobs.top()) entry["top"].push_back(TokenObject(top));
-      list.push_back(std::move(entry));
+      list.push_back(TokenWithTop(logprobs.chosen(), logprobs.top()));
     }
     (*object)["logprobs"] = std::move(list);
   }
@@ -173,6 +180,11 @@ std::string AnswerJson(const Answer& answer) {
       AddOutput(output, &others.emplace_back(json::object()));
     }
     object["other_answers"] = std::move(others);
+  }
+  for (const v1::PromptTokenLogprobs& token : answer.prompt_logprobs) {
+    json entry = TokenWithTop(token.token(), token.top());
+    entry["position"] = token.position();
+    object["prompt_logprobs"].push_back(std::move(entry));
   }
   AddRouting(answer.routing, &object);
   if (!answer.status.ok()) object["error"] = ErrorObject(answer.status);

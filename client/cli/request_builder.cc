@@ -91,6 +91,9 @@ void ApplySampling(const SamplingFlags& flags, v1::GenerateRequest* request) {
   if (flags.num_answers.has_value()) request->set_n(*flags.num_answers);
   for (const std::string& choice : flags.choices) request->add_choices(choice);
   if (flags.logprobs.has_value()) request->mutable_output()->set_logprobs(*flags.logprobs);
+  if (flags.prompt_logprobs.has_value()) {
+    request->mutable_output()->set_prompt_logprobs(*flags.prompt_logprobs);
+  }
 }
 
 v1::GenerateRequest GenerateRequestFrom(const CliOptions& options) {

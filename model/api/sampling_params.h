@@ -44,6 +44,9 @@ struct SamplingParams {
   // -1: none; k >= 0: the chosen token's and the k largest, of the distribution before any of the
   // above.
   int32_t num_logprobs = -1;
+  // The same for each text token of the prompt but the first, given everything before it: of
+  // sequence 0 (LogitsUse::kScore).
+  int32_t num_prompt_logprobs = -1;
 };
 
 }  // namespace parrot

@@ -103,7 +103,7 @@ struct VisualSpan {
 
 enum class LogitsUse {
   kSample,  // draw the next token with the slot's SamplingParams
-  kScore,   // log-probability of `target` only (prompt log-probabilities, choices, draft checks)
+  kScore,   // log-probability of `target`, and the num_prompt_logprobs largest
 };
 
 // One position whose logits are wanted; 0..n per slot.
@@ -190,7 +190,7 @@ struct RowResult {
   LogitsUse use = LogitsUse::kSample;
   TokenId token = -1;             // kSample: drawn; kScore: the target
   float logprob = 0.0f;           // valid when asked for (num_logprobs >= 0, or kScore)
-  std::vector<TokenLogprob> top;  // the num_logprobs largest
+  std::vector<TokenLogprob> top;  // the num_logprobs (kScore: num_prompt_logprobs) largest
   // kSample: but for the language lock, the most likely token was one that it does not allow.
   bool is_blocked = false;
 };

@@ -11,8 +11,10 @@ void InputBatch::Clear() {
   visuals.clear();
   spans.clear();
   slots.clear();
-  logits_rows.clear();
-  result_index.clear();
+  for (LogitsRows* wanted : {&draws, &scores}) {
+    wanted->rows.clear();
+    wanted->result_index.clear();
+  }
 }
 
 absl::Status InputBatch::AddVisuals(const StepInput& input,
@@ -85,8 +87,9 @@ absl::Status InputBatch::Add(const StepInput& input,
   const int32_t first_row = num_rows();
   for (size_t i = 0; i < input.logits_rows.size(); ++i) {
     if (input.logits_rows[i].span_idx != span_idx) continue;
-    logits_rows.push_back(first_row + input.logits_rows[i].row);
-    result_index.push_back(static_cast<int32_t>(i));
+    LogitsRows& wanted = input.logits_rows[i].use == LogitsUse::kSample ? draws : scores;
+    wanted.rows.push_back(first_row + input.logits_rows[i].row);
+    wanted.result_index.push_back(static_cast<int32_t>(i));
   }
   spans.push_back({.first_row = first_row,
                    .num_tokens = span.num_tokens,

@@ -19,12 +19,17 @@
 namespace parrot {
 
 struct InputBatch {
-  std::vector<TokenId> ids;           // [rows]; kVisualToken under visual rows
-  std::vector<VisualRows> visuals;    // in order of first_row
-  std::vector<PagedSpan> spans;       // blocks point into the slots
-  std::vector<SlotId> slots;          // of each span
-  std::vector<int32_t> logits_rows;   // rows of this batch
-  std::vector<int32_t> result_index;  // of each: its place in StepInput::logits_rows
+  std::vector<TokenId> ids;         // [rows]; kVisualToken under visual rows
+  std::vector<VisualRows> visuals;  // in order of first_row
+  std::vector<PagedSpan> spans;     // blocks point into the slots
+  std::vector<SlotId> slots;        // of each span
+  // Rows whose logits are wanted.
+  struct LogitsRows {
+    std::vector<int32_t> rows;          // of this batch
+    std::vector<int32_t> result_index;  // of each: its place in StepInput::logits_rows
+  };
+  LogitsRows draws;   // LogitsUse::kSample
+  LogitsRows scores;  // LogitsUse::kScore; perhaps as many as the batch has rows
 
   void Clear();
   int32_t num_rows() const { return static_cast<int32_t>(ids.size()); }

@@ -56,6 +56,9 @@ struct ModelRunnerOptions {
   // or not, so both get the same bits. No effect on a model without experts.
   bool vision_cache_experts = false;
   int32_t block_size = 32;  // tokens per KV block
+  // Logits of prompt tokens whose log-probabilities are wanted are made in slices of so many bytes
+  // (at least one row); their evaluation takes several times as much besides.
+  int64_t max_score_logits_bytes = int64_t{32} << 20;
   // The reference backend on a CPU computes the sequences (and images) of a step one by one, so
   // that each gets the same bits alone and among others. True: together, as other devices do;
   // faster, and batch mates may change the last bits.

@@ -49,7 +49,6 @@ std::vector<LogitEdit> MakeEdits(const SamplerRequest& request, int32_t vocab_si
 }
 
 SampleRow ToSampleRow(const SamplerRequest& request, std::span<const LogitEdit> edits) {
-  if (request.use == LogitsUse::kScore) return {.score_target = request.target};
   const SamplingParams& sampling = *request.sampling;
   const int32_t answer_idx = request.next_position - request.num_prompt_tokens;
   if (answer_idx < static_cast<int32_t>(sampling.forced_token_ids.size())) {
@@ -91,6 +90,11 @@ std::vector<RowResult> Sampler::Sample(const at::Tensor& logits,
   std::vector<std::vector<LogitEdit>> edits;
   edits.reserve(requests.size());
   for (const SamplerRequest& request : requests) {
+    if (request.use == LogitsUse::kScore) {
+      rows.push_back(
+          {.num_logprobs = request.sampling->num_prompt_logprobs, .score_target = request.target});
+      continue;
+    }
     edits.push_back(MakeEdits(request, vocab_size_));
     SampleRow& row = rows.emplace_back(ToSampleRow(request, edits.back()));
     if (row.score_target >= 0 || !request.sampling->language_lock.has_value()) continue;

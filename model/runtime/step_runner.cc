@@ -54,6 +54,7 @@ StepRunner::StepRunner(const ModelWeights& weights,
                !options.compute_together),
       kv_cache_(std::move(kv_cache)),
       slots_(options.max_num_seqs),
+      max_score_logits_bytes_(options.max_score_logits_bytes),
       token_scripts_(options.token_scripts),
       sampler_(backend_,
                options.vocab_size > 0 ? options.vocab_size : weights.config().language.vocab_rows,
@@ -318,8 +319,8 @@ absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
   backend_.PlanPaged(batch_.spans, *workspace_, *paged_);
   hidden = model_.language().Forward(std::move(hidden), *paged_, *workspace_);
   at::Tensor logits;
-  if (!batch_.logits_rows.empty()) {
-    const at::Tensor rows = backend_.UploadIds(batch_.logits_rows, *workspace_);
+  if (!batch_.draws.rows.empty()) {
+    const at::Tensor rows = backend_.UploadIds(batch_.draws.rows, *workspace_);
     logits = model_.language().Logits(hidden, rows, *workspace_);
   }
   language.Stop();
@@ -327,12 +328,36 @@ absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
   const double share = static_cast<double>(prefill_rows) / batch_.num_rows();
   output->times[Stage::kPrefill] += pass[Stage::kPrefill] * share;
   output->times[Stage::kDecode] += pass[Stage::kPrefill] * (1.0 - share);
-  if (batch_.logits_rows.empty()) return absl::OkStatus();
-
+  if (batch_.draws.rows.empty() && batch_.scores.rows.empty()) return absl::OkStatus();
   StageTimer sampling(backend_, Stage::kSample, &output->times);
+  if (logits.defined()) Sample(input, batch_.draws.result_index, logits, output);
+  Score(input, hidden, output);
+  sampling.Stop();
+  return absl::OkStatus();
+}
+
+void StepRunner::Score(const StepInput& input, const at::Tensor& hidden, StepOutput* output) {
+  const int64_t row_bytes =
+      int64_t{model_.config().language.vocab_rows} * static_cast<int64_t>(sizeof(float));
+  const auto max_rows =
+      static_cast<size_t>(std::max<int64_t>(1, max_score_logits_bytes_ / row_bytes));
+  const std::span<const int32_t> rows = batch_.scores.rows;
+  const std::span<const int32_t> result_index = batch_.scores.result_index;
+  for (size_t begin = 0; begin < rows.size(); begin += max_rows) {
+    const size_t count = std::min(max_rows, rows.size() - begin);
+    const at::Tensor slice = backend_.UploadIds(rows.subspan(begin, count), *workspace_);
+    const at::Tensor logits = model_.language().Logits(hidden, slice, *workspace_);
+    Sample(input, result_index.subspan(begin, count), logits, output);
+  }
+}
+
+void StepRunner::Sample(const StepInput& input,
+                        std::span<const int32_t> result_index,
+                        const at::Tensor& logits,
+                        StepOutput* output) {
   std::vector<SamplerRequest> requests;
-  requests.reserve(batch_.result_index.size());
-  for (const int32_t index : batch_.result_index) {
+  requests.reserve(result_index.size());
+  for (const int32_t index : result_index) {
     const LogitsRow& row = input.logits_rows[index];
     const Span& span = input.spans[row.span_idx];
     const SlotState* slot = slots_.Find(span.slot);
@@ -344,16 +369,9 @@ absl::Status StepRunner::Forward(const StepInput& input, StepOutput* output) {
                         .tokens = slot->tokens,
                         .num_prompt_tokens = slot->num_prompt_tokens});
   }
-  StoreResults(input, sampler_.Sample(logits, requests, *workspace_), output);
-  sampling.Stop();
-  return absl::OkStatus();
-}
-
-void StepRunner::StoreResults(const StepInput& input,
-                              std::vector<RowResult> results,
-                              StepOutput* output) {
+  std::vector<RowResult> results = sampler_.Sample(logits, requests, *workspace_);
   for (size_t i = 0; i < results.size(); ++i) {
-    const int32_t index = batch_.result_index[i];
+    const int32_t index = result_index[i];
     RowResult& result = results[i];
     if (result.token < 0) {
       FailSlot(result.slot,
@@ -361,11 +379,10 @@ void StepRunner::StoreResults(const StepInput& input,
                            "the model's logits are not finite",
                            {.reason = "LOGITS_NOT_FINITE"}),
                output);
-    } else if (input.logits_rows[index].use == LogitsUse::kSample) {
+    } else if (result.use == LogitsUse::kSample) {
       SlotState* slot = slots_.Find(result.slot);
       slot->last_sampled = result.token;
-      const LogitsRow& row = input.logits_rows[index];
-      slot->SetToken(input.spans[row.span_idx].start_position + row.row + 1, result.token);
+      slot->SetToken(requests[i].next_position, result.token);
     }
     output->rows[index] = std::move(result);
   }

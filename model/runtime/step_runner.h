@@ -61,7 +61,15 @@ class StepRunner {
   // Spans added to batch_; on failure the slots of all of them fail.
   void RunBatch(const StepInput& input, StepOutput* output);
   absl::Status Forward(const StepInput& input, StepOutput* output);
-  void StoreResults(const StepInput& input, std::vector<RowResult> results, StepOutput* output);
+  // Results of rows of the batch whose logits [rows, vocab_rows] are there; result_index as in
+  // InputBatch::LogitsRows.
+  void Sample(const StepInput& input,
+              std::span<const int32_t> result_index,
+              const at::Tensor& logits,
+              StepOutput* output);
+  // The log-probabilities of prompt tokens, slice by slice: logits of a long prompt are never there
+  // at once.
+  void Score(const StepInput& input, const at::Tensor& hidden, StepOutput* output);
   void FailSlot(SlotId slot, const absl::Status& status, StepOutput* output) const;
 
   const ModelWeights& weights_;
@@ -75,6 +83,7 @@ class StepRunner {
   std::unique_ptr<AttentionContext> paged_;
   SlotTable slots_;
   VisionCache vision_cache_;
+  const int64_t max_score_logits_bytes_;
   const std::shared_ptr<const TokenScripts> token_scripts_;  // of the sampler
   Sampler sampler_;
   InputBatch batch_;

@@ -57,14 +57,6 @@ struct ImageRouting {
   RoutingMode mode = RoutingMode::kExact;
 };
 
-// First event of a successful stream. It comes together with the first output, so that everything
-// before can still fail as a plain status.
-struct AcceptedEvent {
-  std::string request_id;
-  std::string model;
-  Usage usage;  // of the prompt
-};
-
 struct ScoredToken {
   TokenId token = -1;
   float logprob = 0.0f;  // natural; of the model's own distribution: no penalty, no temperature
@@ -75,6 +67,21 @@ struct ScoredToken {
 struct TokenLogprobs {
   ScoredToken chosen;
   std::vector<ScoredToken> top;  // the most probable ones, best first; as many as asked for
+};
+
+// The same of one text token of the prompt.
+struct PromptTokenLogprobs {
+  int32_t position = 0;  // in the prompt, image tokens counted
+  TokenLogprobs logprobs;
+};
+
+// First event of a successful stream. It comes together with the first output, so that everything
+// before can still fail as a plain status.
+struct AcceptedEvent {
+  std::string request_id;
+  std::string model;
+  Usage usage;                                       // of the prompt
+  std::vector<PromptTokenLogprobs> prompt_logprobs;  // by position; empty unless asked for
 };
 
 // What some tokens add to one answer.

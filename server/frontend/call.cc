@@ -12,7 +12,9 @@ ScoredToken Scored(TokenId token, float logprob, const Tokenizer& tokenizer) {
   return {.token = token, .logprob = logprob, .bytes = std::string(tokenizer.TokenBytes(token))};
 }
 
-TokenLogprobs Score(const TokenEvent& event, const Tokenizer& tokenizer) {
+// A TokenEvent or a PromptLogprobEvent.
+template <typename Event>
+TokenLogprobs ScoreEvent(const Event& event, const Tokenizer& tokenizer) {
   TokenLogprobs logprobs{.chosen = Scored(event.token, event.logprob, tokenizer)};
   logprobs.top.reserve(event.top.size());
   for (const TokenLogprob& top : event.top) {
@@ -130,6 +132,11 @@ std::vector<ImageRouting> Call::routing() const {
   return routing_;
 }
 
+PromptTokenLogprobs Call::Score(const PromptLogprobEvent& event) const {
+  absl::MutexLock lock(&mutex_);
+  return {.position = event.position, .logprobs = ScoreEvent(event, *tokenizer_)};
+}
+
 Call::Taken Call::TakeToken(const TokenEvent& event, absl::Time at, Clock& clock) {
   absl::MutexLock lock(&mutex_);
   Output& output = outputs_.at(event.sequence_idx);
@@ -149,7 +156,7 @@ Call::Taken Call::TakeToken(const TokenEvent& event, absl::Time at, Clock& clock
     return taken;
   }
   std::optional<TokenLogprobs> logprobs;
-  if (wants_logprobs_) logprobs = Score(event, *tokenizer_);
+  if (wants_logprobs_) logprobs = ScoreEvent(event, *tokenizer_);
   taken.piece = output.text.Append(event.token, std::move(logprobs), event.is_blocked);
   taken.stopped = output.text.stopped();
   output.detokenize += clock.Now() - start;

@@ -91,6 +91,7 @@ class Call {
   // Sets its mode.
   void AddRouting(ImageRouting routing);
   std::vector<ImageRouting> routing() const;
+  PromptTokenLogprobs Score(const PromptLogprobEvent& event) const;
   struct Taken {
     AnswerPiece piece;
     bool first_token = false;                        // of all answers

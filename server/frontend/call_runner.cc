@@ -236,6 +236,7 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
   ASSIGN_OR_RETURN(PreparedPrompt prompt,
                    parts_.prompt_builder.Build(request, call.facts().tenant, keep_going));
   RETURN_IF_ERROR(ForceChoices(request));
+  RETURN_IF_ERROR(parts_.validator.CheckPromptLogprobs(request.sampling, prompt.num_text_tokens));
   const auto num_prompt_tokens = static_cast<int32_t>(prompt.token_ids.size());
   ASSIGN_OR_RETURN(const int32_t max_tokens,
                    parts_.validator.CheckLength(

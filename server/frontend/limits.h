@@ -27,6 +27,9 @@ struct FrontendLimits {
   int32_t max_logit_bias = 128;       // token ids
   float max_abs_logit_bias = 100.0f;  // of one; enough to force or to ban a token
   int32_t max_logprobs = 20;
+  // Text tokens of the prompt times (k + 1). They travel in one message, about 20 bytes each: well
+  // below the 4 MiB that gRPC clients accept by default.
+  int32_t max_prompt_logprobs = 65536;
   int32_t max_n = 128;
   int32_t max_choices = 32;
   int32_t max_choice_bytes = 256;  // each

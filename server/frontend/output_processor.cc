@@ -98,6 +98,10 @@ void OutputProcessor::Handle(const RoutingEvent& event, absl::Time, Gathered& ga
                              .cache_level = event.cache_level});
 }
 
+void OutputProcessor::Handle(const PromptLogprobEvent& event, absl::Time, Gathered& gathered) {
+  gathered.call->stream().AddPromptLogprobs(gathered.call->Score(event));
+}
+
 void OutputProcessor::Handle(const TokenEvent& event, absl::Time at, Gathered& gathered) {
   Call& call = *gathered.call;
   if (call.ended()) return;

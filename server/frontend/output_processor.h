@@ -67,6 +67,7 @@ class OutputProcessor final : public EventSink {
   void HandleAll(const std::vector<TimedEvent>& batch, int32_t num_steps);
   // `gathered` is of the event's call.
   void Handle(const RoutingEvent& event, absl::Time at, Gathered& gathered);
+  void Handle(const PromptLogprobEvent& event, absl::Time at, Gathered& gathered);
   void Handle(const TokenEvent& event, absl::Time at, Gathered& gathered);
   void Handle(const FinishEvent& event, absl::Time at, Gathered& gathered);
   static void Deliver(Gathered& gathered);

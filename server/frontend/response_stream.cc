@@ -133,6 +133,12 @@ void ResponseStream::Push(int32_t output_idx, AnswerPiece piece) {
   Run(ready, ReadyReason::kEvent);
 }
 
+void ResponseStream::AddPromptLogprobs(PromptTokenLogprobs logprobs) {
+  absl::MutexLock lock(&mutex_);
+  if (!accepted_.has_value() || end_.has_value()) return;  // the reader has gone
+  accepted_->prompt_logprobs.push_back(std::move(logprobs));
+}
+
 void ResponseStream::SetRouting(std::vector<ImageRouting> routing) {
   absl::MutexLock lock(&mutex_);
   if (end_.has_value() || reader_ == ReaderState::kDone) return;

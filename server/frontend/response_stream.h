@@ -80,6 +80,8 @@ class ResponseStream {
   void Accept(AcceptedEvent accepted, int32_t num_outputs);
   // An empty piece changes nothing.
   void Push(int32_t output_idx, AnswerPiece piece);
+  // Of the prompt's next token; travels with the first event. REQUIRES: before any Push.
+  void AddPromptLogprobs(PromptTokenLogprobs logprobs);
   // What the router said of every image; travels with the first delta.
   void SetRouting(std::vector<ImageRouting> routing);
   void FinishOutput(OutputFinishedEvent finished);

@@ -408,7 +408,6 @@ absl::Status Validator::CheckOtherOptions(const GenerateSpec& spec) const {
   RETURN_IF_ERROR(CheckRange("priority", spec.priority, 0, 9));
   RETURN_IF_ERROR(
       CheckRange("timeout_ms", spec.timeout_ms, 1, absl::ToInt64Milliseconds(limits.max_timeout)));
-  if (spec.output.prompt_logprobs.has_value()) return UnsupportedOption("output.prompt_logprobs");
   RETURN_IF_ERROR(CheckChoices(spec));
   if (spec.json_schema.has_value()) return UnsupportedOption("json_schema");
   if (spec.language.has_value()) return CheckLanguage(*spec.language, limits);
@@ -435,6 +434,7 @@ absl::StatusOr<ValidRequest> Validator::Validate(GenerateSpec&& spec) const {
   request.priority = spec.priority.value_or(0);
   request.num_outputs = spec.n.value_or(1);
   request.sampling.num_logprobs = spec.output.logprobs.value_or(-1);
+  request.sampling.num_prompt_logprobs = spec.output.prompt_logprobs.value_or(-1);
   request.choices = std::move(spec.choices);
   request.language = spec.language.value_or("");
   request.messages = std::move(spec.messages);
@@ -474,10 +474,21 @@ absl::StatusOr<int32_t> Validator::CheckLength(RequestKind kind,
       min_tokens, std::min(options_.limits.max_tokens_default, limit - num_prompt_tokens)));
 }
 
+absl::Status Validator::CheckPromptLogprobs(const SamplingParams& sampling,
+                                            int32_t num_text_tokens) const {
+  const int64_t total = int64_t{num_text_tokens} * (sampling.num_prompt_logprobs + 1);
+  const int32_t limit = options_.limits.max_prompt_logprobs;
+  if (total <= limit) return absl::OkStatus();
+  return InvalidOption("TOO_MANY_LOGPROBS",
+                       "output.prompt_logprobs",
+                       absl::StrCat(total, " log-probabilities, limit ", limit),
+                       absl::StrCat(total),
+                       absl::StrCat(limit));
+}
+
 std::vector<std::string> Validator::UnsupportedOptions() {
   return {
       "messages.parts.image.digest_sha256",
-      "output.prompt_logprobs",
       "json_schema",
   };
 }

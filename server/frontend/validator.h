@@ -82,6 +82,10 @@ class Validator {
                                                     std::optional<int32_t> max_tokens,
                                                     int32_t min_tokens) const;
 
+  // Whether so many text tokens of a prompt may have their log-probabilities reported.
+  [[nodiscard]] absl::Status CheckPromptLogprobs(const SamplingParams& sampling,
+                                                 int32_t num_text_tokens) const;
+
   const ValidatorOptions& options() const { return options_; }
   // Field paths of options that are answered with UNIMPLEMENTED, for GetModelInfo.
   static std::vector<std::string> UnsupportedOptions();

@@ -52,7 +52,7 @@ void GenerateCall::OnCancel() {
 
 bool GenerateCall::OnEvent(AnswerEvent& event) {
   v1::GenerateResponse response;
-  if (const auto* accepted = std::get_if<AcceptedEvent>(&event)) {
+  if (auto* accepted = std::get_if<AcceptedEvent>(&event)) {
     FillAccepted(*accepted, response);
   } else if (auto* delta = std::get_if<DeltaEvent>(&event)) {
     FillDelta(*delta, response);

@@ -75,6 +75,7 @@ void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_n(limits.max_n);
   out.set_max_choices(limits.max_choices);
   out.set_max_choice_bytes(limits.max_choice_bytes);
+  out.set_max_prompt_logprobs(limits.max_prompt_logprobs);
 }
 
 }  // namespace
@@ -116,11 +117,22 @@ void FillRouting(const std::vector<ImageRouting>& routing,
   }
 }
 
-void FillAccepted(const AcceptedEvent& event, v1::GenerateResponse& response) {
+void FillAccepted(AcceptedEvent& event, v1::GenerateResponse& response) {
   v1::Accepted* accepted = response.mutable_accepted();
   accepted->set_request_id(event.request_id);
   accepted->set_model(event.model);
   FillUsage(event.usage, *accepted->mutable_usage());
+  FillPromptLogprobs(event.prompt_logprobs, *accepted->mutable_prompt_logprobs());
+}
+
+void FillPromptLogprobs(std::vector<PromptTokenLogprobs>& logprobs,
+                        google::protobuf::RepeatedPtrField<v1::PromptTokenLogprobs>& out) {
+  for (PromptTokenLogprobs& token : logprobs) {
+    v1::PromptTokenLogprobs* entry = out.Add();
+    entry->set_position(token.position);
+    FillToken(token.logprobs.chosen, *entry->mutable_token());
+    for (ScoredToken& top : token.logprobs.top) FillToken(top, *entry->add_top());
+  }
 }
 
 void FillLogprobs(std::vector<TokenLogprobs>& logprobs,

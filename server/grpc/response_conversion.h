@@ -16,12 +16,14 @@ namespace parrot {
 inline constexpr int32_t kSchemaRevision = 1;
 
 // Each adds one event of the stream to an empty message. Texts are moved out of the event.
-void FillAccepted(const AcceptedEvent& event, v1::GenerateResponse& response);
+void FillAccepted(AcceptedEvent& event, v1::GenerateResponse& response);
 void FillDelta(DeltaEvent& event, v1::GenerateResponse& response);
 void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish);
 
 void FillLogprobs(std::vector<TokenLogprobs>& logprobs,
                   google::protobuf::RepeatedPtrField<v1::TokenLogprobs>& out);
+void FillPromptLogprobs(std::vector<PromptTokenLogprobs>& logprobs,
+                        google::protobuf::RepeatedPtrField<v1::PromptTokenLogprobs>& out);
 void FillUsage(const Usage& usage, v1::Usage& out);
 void FillTimings(const AnswerTimings& timings, v1::Timings& out);
 void FillRouting(const std::vector<ImageRouting>& routing,

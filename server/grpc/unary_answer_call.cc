@@ -85,6 +85,7 @@ grpc::ByteBuffer UnaryAnswerCall::GenerateResponse() {
   v1::GenerateUnaryResponse response;
   response.set_request_id(accepted_.request_id);
   response.set_model(accepted_.model);
+  FillPromptLogprobs(accepted_.prompt_logprobs, *response.mutable_prompt_logprobs());
   std::vector<AnswerPiece> pieces(finished_.size());
   for (DeltaEvent& delta : deltas_) pieces.at(delta.output_idx).Append(std::move(delta.piece));
   std::sort(finished_.begin(), finished_.end(), [](const auto& a, const auto& b) {

@@ -213,12 +213,15 @@ TEST_F(CliTest, SamplingFlagsReachTheRequest) {
                                   "3",
                                   "--logprobs",
                                   "5",
+                                  "--prompt-logprobs",
+                                  "2",
                                   "--choice",
                                   "yes",
                                   "--choice",
                                   "no"});
   ASSERT_EQ(result.exit_code, 0) << result.error;
   const v1::GenerateRequest request = server_.seen()[0].request;
+  EXPECT_EQ(request.output().prompt_logprobs(), 2);
   EXPECT_FLOAT_EQ(request.sampling().min_p(), 0.1f);
   EXPECT_EQ(request.sampling().language_lock().language(), "zh");
   EXPECT_EQ(request.sampling().language_lock().mode(), v1::LOCK_MODE_SOFT);
@@ -284,6 +287,27 @@ TEST_F(CliTest, SeveralAnswersAreShownOneAfterTheOther) {
   EXPECT_EQ(other["logprobs"][0]["logprob"], -0.1);
   EXPECT_EQ(other["logprobs"][0]["bytes"], (json::array_t{0xE9, 0xB8}));
   EXPECT_EQ(other["logprobs"][0]["top"][0]["token"], "A");
+}
+
+TEST_F(CliTest, LogprobsOfThePromptArePartOfTheJson) {
+  GenerateScript script{.events = AnswerEvents({"A blue", " bird."})};
+  v1::PromptTokenLogprobs* token = script.events[0].mutable_accepted()->add_prompt_logprobs();
+  token->set_position(4);
+  token->mutable_token()->set_token_id(7);
+  token->mutable_token()->set_logprob(-0.5f);
+  token->mutable_token()->set_token("x");
+  token->add_top()->set_token_id(9);
+  server_.SetScripts({script});
+  const ChildResult result =
+      Run({"generate", "--prompt", "Q?", "--prompt-logprobs", "1", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const json list = json::parse(result.output)["prompt_logprobs"];
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0]["position"], 4);
+  EXPECT_EQ(list[0]["token_id"], 7);
+  EXPECT_EQ(list[0]["logprob"], -0.5);
+  EXPECT_EQ(list[0]["token"], "x");
+  EXPECT_EQ(list[0]["top"][0]["token_id"], 9);
 }
 
 TEST_F(CliTest, WhatIsNotGivenIsNotSent) {

@@ -29,12 +29,15 @@ namespace {
 
 constexpr int32_t kMaxNewTokens = 12;
 constexpr int32_t kNumSamples = 3;
+constexpr int32_t kPromptTop = 3;  // of requests that want log-probabilities of their prompts
+constexpr float kPromptTolerance = 5e-3f;  // of these, as of recorded logits
 
 // What one sequence was answered.
 struct Answer {
   std::vector<TokenId> tokens;
   std::vector<float> logprobs;
-  std::vector<float> margins;  // best minus second best logit
+  std::vector<float> margins;                                    // best minus second best logit
+  std::map<int32_t, std::pair<TokenId, float>> prompt_logprobs;  // by position; of some requests
   FinishEvent finish;
 };
 using Answers = std::map<std::pair<size_t, int32_t>, Answer>;  // by request and sequence
@@ -49,6 +52,12 @@ class AnswerSink final : public EventSink {
         answer.tokens.push_back(token->token);
         answer.logprobs.push_back(token->logprob);
         answer.margins.push_back(token->top.at(0).logprob - token->top.at(1).logprob);
+      } else if (const auto* scored = std::get_if<PromptLogprobEvent>(&event)) {
+        std::map<int32_t, std::pair<TokenId, float>>& scores =
+            answers_[{scored->key, 0}].prompt_logprobs;
+        EXPECT_TRUE(
+            scores.emplace(scored->position, std::pair(scored->token, scored->logprob)).second);
+        EXPECT_EQ(scored->top.size(), static_cast<size_t>(kPromptTop));
       } else if (const auto* finish = std::get_if<FinishEvent>(&event)) {
         answers_[{finish->key, finish->sequence_idx}].finish = *finish;
         ++num_finished_;
@@ -103,6 +112,7 @@ std::vector<std::shared_ptr<Request>> MakeRequests(const GoldenPrompts& golden) 
     for (int way = 0; way < 6; ++way) {
       std::shared_ptr<Request> request = MakeRequest(prompt, golden);
       SamplingParams& sampling = request->sampling;
+      if (way == 0) sampling.num_prompt_logprobs = kPromptTop;
       if (way >= 2) sampling.temperature = 0.5f + 0.25f * static_cast<float>(way);
       if (way == 3) sampling.top_k = 20;
       if (way == 4) sampling.top_p = 0.9f;
@@ -185,6 +195,7 @@ Outcome RunAll(const GoldenPrompts& golden,
 struct Comparison {
   int num_requests = 0;
   int num_tokens = 0;
+  int num_prompt_logprobs = 0;
   int num_excused = 0;
   float rounding = 0.0f;
 };
@@ -193,6 +204,14 @@ struct Comparison {
 // first token on which they do not was closer than that.
 void Compare(const Answer& expected, const Answer& actual, Comparison* comparison) {
   ++comparison->num_requests;
+  EXPECT_EQ(expected.prompt_logprobs.size(), actual.prompt_logprobs.size());
+  for (const auto& [position, score] : expected.prompt_logprobs) {
+    const auto it = actual.prompt_logprobs.find(position);
+    ASSERT_NE(it, actual.prompt_logprobs.end());
+    EXPECT_EQ(it->second.first, score.first);
+    EXPECT_NEAR(it->second.second, score.second, kPromptTolerance);
+    ++comparison->num_prompt_logprobs;
+  }
   float rounding = 1e-6f;
   const size_t size = std::min(expected.tokens.size(), actual.tokens.size());
   for (size_t k = 0; k < size; ++k) {
@@ -222,7 +241,8 @@ void ExpectSame(const std::string& what, const Answers& expected, const Outcome&
     }
   }
   std::cout << "  " << what << ": " << comparison.num_requests << " answers, "
-            << comparison.num_tokens << " tokens equal, " << comparison.num_excused
+            << comparison.num_tokens << " tokens equal, " << comparison.num_prompt_logprobs
+            << " log-probabilities of prompts, " << comparison.num_excused
             << " answers excused by rounding (at most " << comparison.rounding << ")\n";
 }
 
@@ -324,6 +344,40 @@ TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
                expected,
                RunAll(golden_, requests, {.max_num_seqs = 1, .chunk_tokens = chunk_tokens}));
   }
+}
+
+// The recorded logits of the reference at some positions of each prompt, and its own greedy steps'.
+TEST_P(EngineEquivalenceTest, LogprobsOfPromptsAreThoseOfTheReference) {
+  int num_compared = 0;
+  size_t i = 0;
+  for (const GoldenPrompt& prompt : golden_.prompts()) {
+    if (prompt.kind == "truncated") continue;
+    const Request& request = *requests_[6 * i];
+    const Answer& answer = expected_.at({6 * i, 0});
+    ++i;
+    const auto num_text = std::count_if(request.token_ids.begin() + 1,
+                                        request.token_ids.end(),
+                                        [](TokenId id) { return id != kVisualToken; });
+    EXPECT_EQ(static_cast<int64_t>(answer.prompt_logprobs.size()), num_text);
+    if (request.images.size() > 1) continue;  // the reference does not see the later ones
+    const std::vector<float> logits = golden_.Tensor(prompt, "logits_at");
+    const auto positions = prompt.entry["logits_positions"].get<std::vector<int32_t>>();
+    const size_t num_rows = golden_.checkpoint().config().language.vocab_rows;
+    for (size_t k = 0; k < positions.size(); ++k) {
+      const auto it = answer.prompt_logprobs.find(positions[k] + 1);
+      if (it == answer.prompt_logprobs.end()) continue;  // an image token is next, or the answer
+      const float* row = logits.data() + k * num_rows;
+      double total = 0.0;
+      for (int32_t id = 0; id < golden_.vocab_size(); ++id) total += std::exp(double{row[id]});
+      EXPECT_EQ(it->second.first, request.token_ids[positions[k] + 1]);
+      EXPECT_NEAR(it->second.second, row[it->second.first] - std::log(total), kPromptTolerance)
+          << prompt.id << " position " << positions[k];
+      ++num_compared;
+    }
+  }
+  EXPECT_GT(num_compared, 10);
+  std::cout << "  " << num_compared
+            << " log-probabilities of prompts compared with recorded ones\n";
 }
 
 // Sample i of n draws with (seed, i): alone, on a cold engine without caches, it is the same.

@@ -255,5 +255,42 @@ TEST(SamplingTest, WhatALanguageLockBlockedIsInTheUsageOfEachAnswer) {
   server.ExpectIdle();
 }
 
+TEST(SamplingTest, LogprobsOfThePromptComeWithTheFirstMessage) {
+  TestServer server;
+  for (const bool has_image : {false, true}) {
+    v1::GenerateRequest request = has_image ? ImageRequest("what?") : TextRequest("hello");
+    request.mutable_output()->set_prompt_logprobs(3);
+    // The second time the prompt's blocks are in the prefix cache, and nothing of them is used.
+    std::vector<std::string> seen;
+    for (int i = 0; i < 2; ++i) {
+      const Answer answer = Generate(server.stub(), request);
+      ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+      const v1::Usage& usage = answer.accepted->usage();
+      const auto& logprobs = answer.accepted->prompt_logprobs();
+      ASSERT_EQ(logprobs.size(), usage.text_tokens() - 1);
+      EXPECT_EQ(logprobs[logprobs.size() - 1].position(), usage.prompt_tokens() - 1);
+      int32_t last = 0;
+      for (const v1::PromptTokenLogprobs& token : logprobs) {
+        EXPECT_GT(token.position(), last);
+        last = token.position();
+        EXPECT_FALSE(token.token().token().empty());
+        EXPECT_EQ(token.top_size(), 3);
+      }
+      EXPECT_EQ(answer.finish->usage().cached_tokens(), 0);
+      seen.push_back(answer.accepted->DebugString());
+      const v1::GenerateUnaryResponse whole = GenerateWhole(server.stub(), request);
+      ASSERT_EQ(whole.prompt_logprobs_size(), logprobs.size());
+      EXPECT_EQ(whole.prompt_logprobs(1).DebugString(), logprobs[1].DebugString());
+    }
+    request.clear_output();
+    const Answer plain = Generate(server.stub(), request);
+    EXPECT_EQ(plain.accepted->prompt_logprobs_size(), 0);
+    if (has_image) {
+      EXPECT_GT(plain.finish->usage().cached_tokens(), 0);
+    }
+  }
+  server.ExpectIdle();
+}
+
 }  // namespace
 }  // namespace parrot

@@ -60,6 +60,8 @@ TokenId TokenOfHash(uint64_t hash, int32_t vocab_size) {
   return static_cast<TokenId>(hash % static_cast<uint64_t>(vocab_size));
 }
 
+float LogprobOfHash(uint64_t hash) { return -static_cast<float>(hash % 10'000) / 1'000; }
+
 FakeModelState::FakeModelState(FakeModelOptions options)
     : options_(std::move(options)),
       num_tables_(options_.capacity.num_blocks, 0),
@@ -431,8 +433,15 @@ RowResult FakeModelState::Sample(const Slot& slot,
   result.slot = id;
   result.use = row.use;
   if (row.use == LogitsUse::kScore) {
+    // A function of everything up to the position, as the token is.
+    uint64_t hash = static_cast<uint64_t>(row.target);
+    for (int32_t p = 0; p <= position; ++p) hash = FoldContent(hash, Cell(slot, p));
     result.token = row.target;
-    result.logprob = -1.0f;
+    result.logprob = LogprobOfHash(hash);
+    for (int32_t i = 0; i < slot.sampling.num_prompt_logprobs; ++i) {
+      result.top.push_back({TokenOfHash(hash + static_cast<uint64_t>(i), options_.vocab_size),
+                            -static_cast<float>(i)});
+    }
     return result;
   }
   if (options_.next_token != nullptr) {
@@ -450,7 +459,8 @@ RowResult FakeModelState::Sample(const Slot& slot,
   }
   const std::vector<TokenId>& forced = slot.sampling.forced_token_ids;
   const int32_t answer_idx = position + 1 - slot.num_prompt_tokens;
-  if (answer_idx < static_cast<int32_t>(forced.size())) result.token = forced[answer_idx];
+  if (answer_idx >= 0 && answer_idx < static_cast<int32_t>(forced.size()))
+    result.token = forced[answer_idx];
   if (slot.sampling.language_lock.has_value()) result.is_blocked = result.token % 2 == 1;
   if (slot.sampling.num_logprobs >= 0) result.logprob = -1.0f;
   for (int32_t i = 0; i < slot.sampling.num_logprobs; ++i) {

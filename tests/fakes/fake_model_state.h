@@ -52,6 +52,8 @@ uint64_t VisualFingerprint(const ImageHash& image,
 uint64_t FoldContent(uint64_t hash, uint64_t content);
 // The default next token. Start the fold with the sampling seed.
 TokenId TokenOfHash(uint64_t hash, int32_t vocab_size);
+// The log-probability of a scored token. Start the fold with the token.
+float LogprobOfHash(uint64_t hash);
 
 class FakeModelState {
  public:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <random>
 #include <utility>
@@ -33,6 +34,7 @@ struct Tracked {
   };
   std::vector<Sequence> sequences;
   int num_routings = 0;
+  std::map<int32_t, float> expected_prompt_logprobs;  // by position; not yet reported
 
   bool finished() const {
     return std::all_of(
@@ -102,6 +104,7 @@ class Simulation final : public EventSink {
   void CheckEnd();
 
   void Take(const RoutingEvent& event);
+  void Take(const PromptLogprobEvent& event);
   void Take(const TokenEvent& event);
   void Take(const FinishEvent& event);
   void CheckFinish(const Tracked& tracked, const FinishEvent& event);
@@ -241,6 +244,7 @@ std::shared_ptr<const Request> Simulation::MakeRequest() {
   }
   if (Chance(30)) builder.StopToken(Pick(0, kVocabSize - 1)).StopToken(Pick(0, kVocabSize - 1));
   if (Chance(10)) builder.MinTokens(Pick(1, 4));
+  if (Chance(10)) builder.PromptLogprobs(Pick(0, 2));
   if (Chance(25)) {
     builder.Deadline(clock_.Now() + absl::Milliseconds(Chance(15) ? 0 : Pick(1, 8'000)));
   }
@@ -272,6 +276,9 @@ void Simulation::Arrive() {
   Tracked& tracked = requests_[key];
   tracked.expected = request->kind == RequestKind::kRoute ? std::vector<TokenId>()
                                                           : ExpectedTokens(*request, kVocabSize);
+  if (request->kind == RequestKind::kGenerate) {
+    tracked.expected_prompt_logprobs = ExpectedPromptLogprobs(*request);
+  }
   tracked.sequences.resize(request->num_sequences);
   num_live_ += request->num_sequences;
   if (request->num_sequences > 1) Count("several sequences");
@@ -350,12 +357,29 @@ void Simulation::Take(const RoutingEvent& event) {
   if (tracked.sequences[0].finished) Fail("routing after the end of ", event.key);
 }
 
+void Simulation::Take(const PromptLogprobEvent& event) {
+  Mix(event.key);
+  Count("prompt log-probability");
+  Tracked& tracked = requests_.at(event.key);
+  std::map<int32_t, float>& expected = tracked.expected_prompt_logprobs;
+  if (expected.empty() || expected.begin()->first != event.position ||
+      expected.begin()->second != event.logprob ||
+      event.token != tracked.request->token_ids[event.position] ||
+      static_cast<int32_t>(event.top.size()) != tracked.request->sampling.num_prompt_logprobs) {
+    return Fail("request ", event.key, " got another log-probability at ", event.position);
+  }
+  expected.erase(expected.begin());
+}
+
 void Simulation::Take(const TokenEvent& event) {
   Mix(event.key);
   Mix(static_cast<uint64_t>(event.token));
   Tracked& tracked = requests_.at(event.key);
   Tracked::Sequence& sequence = tracked.sequences.at(event.sequence_idx);
   if (sequence.finished) Fail("token after the end of ", event.key);
+  if (event.sequence_idx == 0 && !tracked.expected_prompt_logprobs.empty()) {
+    Fail("request ", event.key, " lacks log-probabilities of its prompt");
+  }
   const size_t i = sequence.tokens.size();
   if (i >= tracked.expected.size() || tracked.expected[i] != event.token) {
     Fail("request ", event.key, " got another token at ", i);

@@ -12,7 +12,7 @@
 namespace parrot {
 namespace {
 
-constexpr uint64_t kNumSeeds = 50;
+constexpr uint64_t kNumSeeds = 200;
 
 class SimulationMutantsTest : public testing::TestWithParam<Mutant> {};
 

@@ -124,12 +124,17 @@ RequestBuilder& RequestBuilder::Logprobs(int32_t count) {
   return *this;
 }
 
+RequestBuilder& RequestBuilder::PromptLogprobs(int32_t count) {
+  request_.sampling.num_prompt_logprobs = count;
+  return *this;
+}
+
 std::shared_ptr<const Request> RequestBuilder::Build() const {
   return std::make_shared<const Request>(request_);
 }
 
-std::vector<TokenId> ExpectedTokens(const Request& request, int32_t vocab_size) {
-  uint64_t hash = request.sampling.seed;
+// What each position of the prompt leaves in the fake cache.
+static std::vector<uint64_t> PromptContents(const Request& request) {
   std::vector<uint64_t> visuals;
   for (const PlacedImage& image : request.images) {
     const bool reads_text = image.routing == RoutingSource::kText;
@@ -138,18 +143,38 @@ std::vector<TokenId> ExpectedTokens(const Request& request, int32_t vocab_size) 
                                         reads_text ? request.text_ids : std::vector<TokenId>(),
                                         image.weights));
   }
+  std::vector<uint64_t> contents;
   size_t image_idx = 0;
   for (int32_t p = 0; p < request.num_prompt_tokens(); ++p) {
     if (request.token_ids[p] != kVisualToken) {
-      hash = FoldContent(hash, TokenContent(p, request.token_ids[p]));
+      contents.push_back(TokenContent(p, request.token_ids[p]));
       continue;
     }
     while (p >= request.images[image_idx].position + request.images[image_idx].num_tokens) {
       ++image_idx;
     }
     const int32_t row = p - request.images[image_idx].position;
-    hash = FoldContent(hash, VisualContent(p, row, visuals[image_idx]));
+    contents.push_back(VisualContent(p, row, visuals[image_idx]));
   }
+  return contents;
+}
+
+std::map<int32_t, float> ExpectedPromptLogprobs(const Request& request) {
+  std::map<int32_t, float> logprobs;
+  if (request.sampling.num_prompt_logprobs < 0) return logprobs;
+  const std::vector<uint64_t> contents = PromptContents(request);
+  for (int32_t p = 1; p < request.num_prompt_tokens(); ++p) {
+    if (request.token_ids[p] == kVisualToken) continue;
+    auto hash = static_cast<uint64_t>(request.token_ids[p]);
+    for (int32_t before = 0; before < p; ++before) hash = FoldContent(hash, contents[before]);
+    logprobs[p] = LogprobOfHash(hash);
+  }
+  return logprobs;
+}
+
+std::vector<TokenId> ExpectedTokens(const Request& request, int32_t vocab_size) {
+  uint64_t hash = request.sampling.seed;
+  for (const uint64_t content : PromptContents(request)) hash = FoldContent(hash, content);
   std::vector<TokenId> tokens;
   while (static_cast<int32_t>(tokens.size()) < request.max_tokens) {
     const TokenId token = TokenOfHash(hash, vocab_size);
@@ -185,6 +210,15 @@ std::vector<TokenId> RecordingSink::Tokens(RequestKey key, int32_t sequence_idx)
     tokens.push_back(token->token);
   }
   return tokens;
+}
+
+std::vector<PromptLogprobEvent> RecordingSink::PromptLogprobs(RequestKey key) const {
+  std::vector<PromptLogprobEvent> logprobs;
+  for (const EngineEvent& event : events_) {
+    const auto* logprob = std::get_if<PromptLogprobEvent>(&event);
+    if (logprob != nullptr && logprob->key == key) logprobs.push_back(*logprob);
+  }
+  return logprobs;
 }
 
 std::vector<RoutingEvent> RecordingSink::Routings(RequestKey key) const {

@@ -3,6 +3,7 @@
 #define PARROT_TESTS_SCHEDULER_TEST_REQUESTS_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,6 +49,7 @@ class RequestBuilder {
   RequestBuilder& Priority(int32_t priority);
   RequestBuilder& UsePrefixCache(bool use);
   RequestBuilder& Logprobs(int32_t count);
+  RequestBuilder& PromptLogprobs(int32_t count);
   std::shared_ptr<const Request> Build() const;
 
  private:
@@ -59,6 +61,9 @@ class RequestBuilder {
 // and max_tokens; a stop token is not part of it.
 std::vector<TokenId> ExpectedTokens(const Request& request, int32_t vocab_size = kTestVocabSize);
 
+// The log-probabilities of the prompt that the fake executor gives the request, by position.
+std::map<int32_t, float> ExpectedPromptLogprobs(const Request& request);
+
 // Collects what an engine reports. Confined to the engine thread, or read after it has stopped.
 class RecordingSink final : public EventSink {
  public:
@@ -68,6 +73,7 @@ class RecordingSink final : public EventSink {
   std::vector<TokenId> Tokens(RequestKey key) const;
   std::vector<TokenId> Tokens(RequestKey key, int32_t sequence_idx) const;
   std::vector<RoutingEvent> Routings(RequestKey key) const;
+  std::vector<PromptLogprobEvent> PromptLogprobs(RequestKey key) const;
   // The events of kind FinishEvent; one per request when all is well.
   std::vector<FinishEvent> Finishes(RequestKey key) const;
   // REQUIRES: the request has finished.

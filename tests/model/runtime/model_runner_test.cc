@@ -425,6 +425,40 @@ TEST_F(StepTest, ScoresEveryRowThatIsAskedFor) {
   EXPECT_LE(total, 1.0 + 1e-6);
 }
 
+// In one slice or in many, and beside a draw; the draw itself does not notice.
+TEST_F(StepTest, ScoresLongPromptsInSlices) {
+  std::vector<TokenId> ids;
+  for (TokenId id = 5; id < 45; ++id) ids.push_back(id);
+  const auto run = [&](int64_t max_score_logits_bytes, bool scores) {
+    ModelRunnerOptions options = TinyOptions();
+    options.max_score_logits_bytes = max_score_logits_bytes;
+    const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights_, options);
+    StepDriver driver(*runner);
+    auto input = Start(0, {0, 1, 2, 3, 4, 5}, ids);
+    input->new_slots[0].sampling.num_prompt_logprobs = 2;
+    for (int32_t row = 0; scores && row + 1 < static_cast<int32_t>(ids.size()); ++row) {
+      input->logits_rows.push_back(
+          {.span_idx = 0, .row = row, .use = LogitsUse::kScore, .target = ids[row + 1]});
+    }
+    return std::move(driver.RunStep(std::move(input)).output->rows);
+  };
+  const std::vector<RowResult> plain = run(1 << 20, false);
+  const std::vector<RowResult> whole = run(1 << 20, true);
+  const std::vector<RowResult> sliced = run(1, true);
+  ASSERT_EQ(whole.size(), ids.size());
+  ASSERT_EQ(sliced.size(), ids.size());
+  EXPECT_EQ(whole[0].token, plain[0].token);
+  EXPECT_EQ(whole[0].logprob, plain[0].logprob);
+  for (size_t i = 1; i < ids.size(); ++i) {
+    EXPECT_EQ(whole[i].token, ids[i]);
+    EXPECT_EQ(sliced[i].token, ids[i]);
+    EXPECT_NEAR(sliced[i].logprob, whole[i].logprob, 1e-5);
+    ASSERT_EQ(sliced[i].top.size(), 2u);
+    EXPECT_GE(sliced[i].top[0].logprob, sliced[i].top[1].logprob);
+    EXPECT_GE(sliced[i].top[0].logprob, sliced[i].logprob);
+  }
+}
+
 TEST_F(StepTest, ReportsTheTimeOfTheStagesThatRan) {
   DriverRequest request = {.ids = TinyPrompt(1, 9, true),
                            .images = {TinyImage(weights_.config(), 1)}};

@@ -238,6 +238,8 @@ void ScriptedEngine::Token(RequestKey key, TokenId token, int32_t sequence_idx) 
 
 void ScriptedEngine::Token(TokenEvent event) { Send(std::move(event)); }
 
+void ScriptedEngine::PromptLogprob(PromptLogprobEvent event) { Send(std::move(event)); }
+
 void ScriptedEngine::Routing(RequestKey key,
                              int32_t image_idx,
                              std::vector<float> weights,
@@ -347,7 +349,8 @@ GenerateSpec TextRequest(std::string_view text) {
 GenerateSpec ImageRequest(std::string image, std::string_view text) {
   GenerateSpec spec = TextRequest(text);
   ImageSpec part{.source = ImageSpec::Source::kBytes, .data = std::move(image)};
-  spec.messages[0].parts.insert(spec.messages[0].parts.begin(), std::move(part));
+  spec.messages[0].parts.emplace_back(std::move(part));
+  std::swap(spec.messages[0].parts.front(), spec.messages[0].parts.back());
   return spec;
 }
 

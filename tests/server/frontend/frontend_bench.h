@@ -81,6 +81,7 @@ class ScriptedEngine {
 
   void Token(RequestKey key, TokenId token, int32_t sequence_idx = 0);
   void Token(TokenEvent event);
+  void PromptLogprob(PromptLogprobEvent event);
   void Routing(RequestKey key,
                int32_t image_idx,
                std::vector<float> weights,

@@ -305,6 +305,58 @@ TEST(FrontendLanguageLockTest, ReachesTheEngineAndWhatItBlockedIsCounted) {
   EXPECT_NE(bench.frontend().metrics().Render().find(counted), std::string::npos);
 }
 
+TEST(FrontendLogprobsTest, OfThePromptTravelWithTheFirstEvent) {
+  const std::string_view names[] = {"a", "b"};
+  for (const StreamMode mode : {StreamMode::kDeltas, StreamMode::kWhole}) {
+    for (const bool has_token : {true, false}) {
+      FrontendBench bench;
+      StreamReader reader(nullptr, mode);
+      GenerateSpec spec = TextRequest();
+      spec.output.prompt_logprobs = 1;
+      const RequestKey key = bench.frontend().Submit(std::move(spec), {}, reader.stream());
+      const auto request = bench.engine().WaitForRequest();
+      ASSERT_NE(request, nullptr);
+      EXPECT_EQ(request->sampling.num_prompt_logprobs, 1);
+      EXPECT_EQ(request->sampling.num_logprobs, -1);
+      for (int32_t i = 0; i < 2; ++i) {
+        bench.engine().PromptLogprob({.key = key,
+                                      .position = 1 + 7 * i,
+                                      .token = Encode(names[i])[0],
+                                      .logprob = -1.0f - static_cast<float>(i),
+                                      .top = {{Encode("a")[0], -0.5f}}});
+      }
+      if (has_token) bench.engine().Token(key, Encode("a")[0]);
+      bench.engine().Finish(key, FinishReason::kStop);
+      ASSERT_TRUE(reader.WaitForEnd());
+      const std::vector<AnswerEvent> events = reader.events();
+      const auto* accepted = std::get_if<AcceptedEvent>(&events.at(0));
+      ASSERT_NE(accepted, nullptr);
+      ASSERT_EQ(accepted->prompt_logprobs.size(), 2u);
+      for (int32_t i = 0; i < 2; ++i) {
+        const PromptTokenLogprobs& token = accepted->prompt_logprobs[i];
+        EXPECT_EQ(token.position, 1 + 7 * i);
+        EXPECT_EQ(token.logprobs.chosen.bytes, names[i]);
+        EXPECT_EQ(token.logprobs.chosen.logprob, -1.0f - static_cast<float>(i));
+        ASSERT_EQ(token.logprobs.top.size(), 1u);
+        EXPECT_EQ(token.logprobs.top[0].bytes, "a");
+      }
+    }
+  }
+}
+
+TEST(FrontendLogprobsTest, OfALongPromptAreLimitedInAll) {
+  FrontendOptions options = NanoOptions();
+  options.limits.max_prompt_logprobs = 100;
+  FrontendBench bench(options);
+  GenerateSpec spec = TextRequest();
+  spec.output.prompt_logprobs = 20;
+  const absl::Status status = bench.Run(std::move(spec));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetErrorFacts(status).reason, "TOO_MANY_LOGPROBS");
+  EXPECT_EQ(GetErrorFacts(status).field, "output.prompt_logprobs");
+  EXPECT_EQ(GetErrorFacts(status).limit, "100");
+}
+
 TEST(FrontendLogprobsTest, AreAbsentUnlessAskedFor) {
   FrontendBench bench;
   StreamReader reader;

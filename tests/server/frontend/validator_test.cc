@@ -550,11 +550,13 @@ TEST(ValidatorTest, OtherOptions) {
       {"logprobs 20", [](auto& s) { s.output.logprobs = 20; }},
       {"logprobs -1", [](auto& s) { s.output.logprobs = -1; }, ia, "output.logprobs", range},
       {"logprobs 21", [](auto& s) { s.output.logprobs = 21; }, ia, "output.logprobs", range},
-      {"prompt logprobs",
-       [](auto& s) { s.output.prompt_logprobs = 1; },
-       no,
+      {"prompt logprobs", [](auto& s) { s.output.prompt_logprobs = 0; }},
+      {"prompt logprobs 20", [](auto& s) { s.output.prompt_logprobs = 20; }},
+      {"prompt logprobs 21",
+       [](auto& s) { s.output.prompt_logprobs = 21; },
+       ia,
        "output.prompt_logprobs",
-       unsupported},
+       range},
       {"prompt logprobs -1",
        [](auto& s) { s.output.prompt_logprobs = -1; },
        ia,
@@ -646,6 +648,7 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   spec.stop.include_stop = true;
   spec.n = 3;
   spec.output.logprobs = 0;
+  spec.output.prompt_logprobs = 4;
   const ValidRequest request = validator.Validate(std::move(spec)).value();
   EXPECT_EQ(request.sampling.min_p, 0.25f);
   EXPECT_EQ(request.sampling.repetition_penalty, 1.5f);
@@ -663,6 +666,7 @@ TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
   EXPECT_EQ(request.stop.min_tokens, 4);
   EXPECT_EQ(request.num_outputs, 3);
   EXPECT_EQ(request.sampling.num_logprobs, 0);
+  EXPECT_EQ(request.sampling.num_prompt_logprobs, 4);
 
   const ValidRequest neutral = validator.Validate(Good()).value();
   EXPECT_EQ(neutral.sampling.repetition_penalty, 1.0f);
