@@ -4,6 +4,7 @@
 #define PARROT_SCHEDULER_EVENT_H_
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct RoutingEvent {
   int32_t image_idx = 0;
   std::vector<float> weights;
   CacheLevel cache_level = CacheLevel::kNone;
+  std::optional<float> error_bound;  // RouteDone::error_bound
 };
 
 // The log-probability of one text token of the prompt, given everything before it; for requests

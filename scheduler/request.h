@@ -43,6 +43,9 @@ struct Request {
   std::vector<TokenId> token_ids;
   std::vector<PlacedImage> images;  // by position
   std::vector<TokenId> text_ids;    // all text tokens in order: what the router reads
+  // Not empty: text_ids or weights stand for this text, all of the prompt's, as an approximation;
+  // its error bound is reported (RoutingEvent).
+  std::vector<TokenId> exact_text_ids;
 
   SamplingParams sampling;
   int32_t num_sequences = 1;  // n

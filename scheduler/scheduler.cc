@@ -435,19 +435,33 @@ void Scheduler::SkipKnownImages(const Sequence* source, Sequence* sequence, cons
     visual.state = VisualState::kConsumed;
     visual.weights = source != nullptr ? source->visuals()[i].weights
                                        : kv_.routing(sequence->blocks().ids()[block], nth_in_block);
-    ReportRouting(sequence, static_cast<int32_t>(i), CacheLevel::kKv, turn);
+    visual.cache_level = CacheLevel::kKv;
+    const bool wants_bound =
+        !sequence->request().exact_text_ids.empty() && IsToBeReported(*sequence, i);
+    if (wants_bound && vision_.state(images[i].image.hash) == VisionCacheIndex::State::kReady) {
+      builder_.AddBoundJob(sequence, static_cast<int32_t>(i));
+    } else {
+      ReportRouting(sequence, static_cast<int32_t>(i), std::nullopt, turn);
+    }
   }
+}
+
+bool Scheduler::IsToBeReported(const Sequence& sequence, size_t image_idx) {
+  const VisualProgress& visual = sequence.visuals()[image_idx];
+  // Once for each image of a request, however often it is computed.
+  return !visual.reported && !visual.weights.empty() && sequence.sequence_idx() == 0;
 }
 
 void Scheduler::ReportRouting(Sequence* sequence,
                               int32_t image_idx,
-                              CacheLevel level,
+                              std::optional<float> error_bound,
                               const Turn& turn) {
   VisualProgress& visual = sequence->visuals()[image_idx];
-  // Once for each image of a request, however often it is computed.
-  if (visual.reported || visual.weights.empty() || sequence->sequence_idx() != 0) return;
+  visual.awaits_bound = false;
+  if (!IsToBeReported(*sequence, image_idx)) return;
   visual.reported = true;
-  turn.events->emplace_back(RoutingEvent{sequence->key(), image_idx, visual.weights, level});
+  turn.events->emplace_back(
+      RoutingEvent{sequence->key(), image_idx, visual.weights, visual.cache_level, error_bound});
 }
 
 bool Scheduler::AwaitsJobs() const {
@@ -643,7 +657,12 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
       continue;
     }
     VisualProgress& visual = sequence->visuals()[done.image_idx];
-    if (visual.state != VisualState::kRouting || visual.route_step > output->step_id) continue;
+    if (visual.route_step > output->step_id) continue;
+    if (visual.awaits_bound) {
+      ReportRouting(sequence, done.image_idx, done.error_bound, turn);
+      continue;
+    }
+    if (visual.state != VisualState::kRouting) continue;
     if (!done.status.ok()) {
       FinishSequence(sequence, {.status = ClientStatus(done.status)}, turn);
       continue;
@@ -651,7 +670,7 @@ void Scheduler::TakeRoutes(StepOutput* output, const Turn& turn) {
     sequence->Absolve();
     visual.state = VisualState::kReady;
     visual.weights = std::move(done.weights);
-    ReportRouting(sequence, done.image_idx, visual.cache_level, turn);
+    ReportRouting(sequence, done.image_idx, done.error_bound, turn);
     if (sequence->request().images[done.image_idx].routing != RoutingSource::kZeros) {
       ++totals_.num_vision_queries;
       if (visual.cache_level != CacheLevel::kNone) ++totals_.num_vision_hits;
@@ -670,6 +689,11 @@ void Scheduler::TakeScore(Sequence* sequence, int32_t position, RowResult* row, 
 
 void Scheduler::TakeRow(Sequence* sequence, RowResult* row, const Turn& turn) {
   const Request& request = sequence->request();
+  // Routing comes before the first token, with its bound or without.
+  for (size_t i = 0; i < sequence->visuals().size(); ++i) {
+    if (!sequence->visuals()[i].awaits_bound) continue;
+    ReportRouting(sequence, static_cast<int32_t>(i), std::nullopt, turn);
+  }
   sequence->MarkToken(turn.now);
   const bool is_stop =
       std::binary_search(request.stop_token_ids.begin(), request.stop_token_ids.end(), row->token);

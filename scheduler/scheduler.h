@@ -172,7 +172,11 @@ class Scheduler {
   // Images whose keys and values are all there need no features; what the router said of them is
   // reported again.
   void SkipKnownImages(const Sequence* source, Sequence* sequence, const Turn& turn);
-  void ReportRouting(Sequence* sequence, int32_t image_idx, CacheLevel level, const Turn& turn);
+  static bool IsToBeReported(const Sequence& sequence, size_t image_idx);
+  void ReportRouting(Sequence* sequence,
+                     int32_t image_idx,
+                     std::optional<float> error_bound,
+                     const Turn& turn);
 
   void AddSpans(bool in_decode);
   void AddSpan(Sequence* sequence);

@@ -103,7 +103,10 @@ void Sequence::Preempt() {
   started_ = false;
   is_leaving_ = false;
   is_spoiled_ = false;
-  for (VisualProgress& visual : visuals_) visual.state = VisualState::kAbsent;
+  for (VisualProgress& visual : visuals_) {
+    visual.state = VisualState::kAbsent;
+    visual.awaits_bound = false;
+  }
 }
 
 int32_t Sequence::visual_limit() const {

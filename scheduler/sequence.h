@@ -54,6 +54,8 @@ struct VisualProgress {
   CacheLevel cache_level = CacheLevel::kNone;
   bool reported = false;       // its RoutingEvent is out
   std::vector<float> weights;  // of the experts, once known
+  // Its keys and values were found; its RoutingEvent waits for the error bound.
+  bool awaits_bound = false;
 };
 
 // What names a sequence: the request and which of its num_sequences answers.

@@ -122,6 +122,20 @@ void StepBuilder::AddRouteJobs(Sequence* sequence, CacheLevel level) {
 }
 
 void StepBuilder::AddRouteJob(Sequence* sequence, int32_t image_idx) {
+  PushRouteJob(sequence, image_idx);
+  VisualProgress& visual = sequence->visuals()[image_idx];
+  visual.state = VisualState::kRouting;
+  visual.route_step = input_->step_id;
+}
+
+void StepBuilder::AddBoundJob(Sequence* sequence, int32_t image_idx) {
+  PushRouteJob(sequence, image_idx).bound_only = true;
+  VisualProgress& visual = sequence->visuals()[image_idx];
+  visual.awaits_bound = true;
+  visual.route_step = input_->step_id;
+}
+
+RouteJob& StepBuilder::PushRouteJob(Sequence* sequence, int32_t image_idx) {
   Touch(sequence);
   const PlacedImage& placed = sequence->request().images[image_idx];
   RouteJob job;
@@ -131,10 +145,10 @@ void StepBuilder::AddRouteJob(Sequence* sequence, int32_t image_idx) {
   job.source = placed.routing;
   if (placed.routing == RoutingSource::kText) job.text_ids = sequence->request().text_ids;
   if (placed.routing == RoutingSource::kWeights) job.weights = placed.weights;
-  input_->route_jobs.push_back(std::move(job));
-  VisualProgress& visual = sequence->visuals()[image_idx];
-  visual.state = VisualState::kRouting;
-  visual.route_step = input_->step_id;
+  if (placed.routing != RoutingSource::kZeros) {
+    job.exact_text_ids = sequence->request().exact_text_ids;
+  }
+  return input_->route_jobs.emplace_back(std::move(job));
 }
 
 void StepBuilder::LimitTime(const StepTimeLimit& limit) {

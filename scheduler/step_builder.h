@@ -66,6 +66,8 @@ class StepBuilder {
   void AddSpan(Sequence* sequence, int32_t end);
   // A sequence that just got a slot begins with a copy of another's last block.
   void AddCopy(Sequence* sequence, const BlockCopy& copy);
+  // The error bound of an image whose keys and values are there. REQUIRES: its features are, too.
+  void AddBoundJob(Sequence* sequence, int32_t image_idx);
   // Tells the worker of blocks that joined the table of a sequence whose slot it knows: those from
   // index `first` on.
   void AppendBlocks(const Sequence& sequence, size_t first);
@@ -77,6 +79,7 @@ class StepBuilder {
   void AddEncodeJobs(std::span<Sequence* const> sequences, bool alone);
   void AddRouteJobs(Sequence* sequence, CacheLevel level);
   void AddRouteJob(Sequence* sequence, int32_t image_idx);
+  RouteJob& PushRouteJob(Sequence* sequence, int32_t image_idx);
   // Positions that there is time for.
   int64_t NumTokensInTime() const;
   void AddVisualSpans(const Sequence& sequence, int32_t begin, int32_t end);

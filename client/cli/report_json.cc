@@ -65,6 +65,7 @@ void AddRouting(const RoutingList& routing, json* object) {
   json entropy = json::array();
   json cache_levels = json::array();
   json modes = json::array();
+  json error_bounds = json::array();
   for (const v1::ImageRouting& image : routing) {
     json row = json::array();
     for (const float weight : image.expert_weights()) row.push_back(Shortest(weight));
@@ -72,11 +73,13 @@ void AddRouting(const RoutingList& routing, json* object) {
     entropy.push_back(Shortest(image.entropy()));
     cache_levels.push_back(CacheLevelName(image.cache_level()));
     modes.push_back(RoutingModeText(image.mode()));
+    error_bounds.push_back(image.has_error_bound() ? json(Shortest(image.error_bound())) : json());
   }
   (*object)["routing"] = std::move(weights);
   (*object)["routing_entropy"] = std::move(entropy);
   (*object)["cache_levels"] = std::move(cache_levels);
   (*object)["routing_modes"] = std::move(modes);
+  (*object)["routing_error_bounds"] = std::move(error_bounds);
 }
 
 json ErrorObject(const absl::Status& status) {

@@ -76,15 +76,21 @@ const char* CacheText(v1::CacheLevel level) {
   }
 }
 
-const char* ApproximationText(v1::RoutingMode mode) {
-  switch (mode) {
+std::string ApproximationText(const v1::ImageRouting& image) {
+  std::string text;
+  switch (image.mode()) {
     case v1::ROUTING_MODE_PIN_FIRST_TURN:
-      return ", an approximation: weighed by the first turn";
+      text = ", an approximation: weighed by the first turn";
+      break;
     case v1::ROUTING_MODE_WEIGHTS:
-      return ", an approximation: weights as given";
+      text = ", an approximation: weights as given";
+      break;
     default:
-      return "";
+      return text;
   }
+  if (image.has_error_bound())
+    absl::StrAppendFormat(&text, ", off by %.3g at most", image.error_bound());
+  return text;
 }
 
 template <typename RoutingList>
@@ -97,7 +103,7 @@ std::string RoutingText(const RoutingList& routing, const TerminalStyle& style) 
                                     image.image_index(),
                                     image.entropy(),
                                     CacheText(image.cache_level()),
-                                    ApproximationText(image.mode())),
+                                    ApproximationText(image)),
                     ExpertBars(weights, style));
   }
   return text;

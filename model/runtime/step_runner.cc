@@ -1,10 +1,12 @@
 #include "model/runtime/step_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/linalg_vector_norm.h"
 #include "ATen/ops/zeros.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
@@ -222,19 +224,51 @@ absl::Status StepRunner::RoutingWeights(const RouteJob& job,
     *weights = host.to(features.device(), features.scalar_type());
     return absl::OkStatus();
   }
+  return RouterWeights(job.text_ids, features, output, weights);
+}
+
+absl::Status StepRunner::RouterWeights(const std::vector<TokenId>& text_ids,
+                                       const at::Tensor& features,
+                                       StepOutput* output,
+                                       at::Tensor* weights) {
   const int32_t vocab_rows = model_.config().language.vocab_rows;
   const auto is_bad = [&](TokenId id) { return id < 0 || id >= vocab_rows; };
-  if (job.text_ids.empty() || std::any_of(job.text_ids.begin(), job.text_ids.end(), is_bad)) {
+  if (text_ids.empty() || std::any_of(text_ids.begin(), text_ids.end(), is_bad)) {
     return MalformedStep("routing text that is empty or outside the vocabulary",
-                         static_cast<int64_t>(job.text_ids.size()));
+                         static_cast<int64_t>(text_ids.size()));
   }
   StageTimer router(backend_, Stage::kRouter, &output->times);
-  const int32_t cu_text[] = {0, static_cast<int32_t>(job.text_ids.size())};
+  const int32_t cu_text[] = {0, static_cast<int32_t>(text_ids.size())};
   const at::Tensor text =
-      model_.language().Embed(backend_.UploadIds(job.text_ids, *workspace_), *workspace_);
+      model_.language().Embed(backend_.UploadIds(text_ids, *workspace_), *workspace_);
   *weights =
       model_.moe()->RouterWeights(features.narrow(0, 0, 1), text, cu_text, *workspace_).weights;
   router.Stop();
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::BoundError(const RouteJob& job,
+                                    VisionCache::Image* image,
+                                    StepOutput* output,
+                                    RouteDone* done) {
+  if (image->expert_norms.empty()) {
+    const bool is_kept = image->experts.defined();
+    if (!is_kept && job.bound_only) return absl::OkStatus();  // not worth a pass
+    StageTimer experts(backend_, Stage::kExperts, &output->times);
+    const at::Tensor outputs =
+        is_kept ? image->experts : model_.moe()->ExpertOutputs(image->features, *workspace_);
+    image->expert_norms =
+        ToFloats(at::linalg_vector_norm(outputs.flatten(1), 2, {1}, false, at::kFloat));
+    experts.Stop();
+  }
+  at::Tensor exact;
+  RETURN_IF_ERROR(RouterWeights(job.exact_text_ids, image->features, output, &exact));
+  const std::vector<float> exact_weights = ToFloats(exact.view({-1}));
+  float bound = 0.0f;
+  for (size_t i = 0; i < exact_weights.size(); ++i) {
+    bound += std::abs(done->weights.at(i) - exact_weights[i]) * image->expert_norms.at(i);
+  }
+  done->error_bound = bound;
   return absl::OkStatus();
 }
 
@@ -247,7 +281,7 @@ absl::Status StepRunner::Route(const RouteJob& job, StepOutput* output, RouteDon
                   at::TensorOptions(backend_.device()).dtype(backend_.compute_dtype()));
     return absl::OkStatus();
   }
-  const VisionCache::Image* image = vision_cache_.Find(job.image);
+  VisionCache::Image* image = vision_cache_.Find(job.image);
   if (image == nullptr) return MissingFeatures();
   if (model_.moe() == nullptr) {
     slot->visuals[job.image_idx] = image->features;
@@ -255,17 +289,28 @@ absl::Status StepRunner::Route(const RouteJob& job, StepOutput* output, RouteDon
   }
   at::Tensor weights;
   RETURN_IF_ERROR(RoutingWeights(job, image->features, output, &weights));
-  StageTimer experts(backend_, Stage::kExperts, &output->times);
-  const MultilingualMoe& moe = *model_.moe();
-  const at::Tensor visuals =
-      capacity_.caches_experts
-          ? moe.Combine(image->features, image->experts, weights.view({-1}), *workspace_)
-          : moe.VisualTokens(image->features, weights, *workspace_);
-  slot->visuals[job.image_idx] = visuals.clone();
-  experts.Stop();
+  if (!job.bound_only) {
+    slot->visuals[job.image_idx] = VisualTokens(*image, weights, output);
+  }
   done->weights =
       job.source == RoutingSource::kWeights ? job.weights : ToFloats(weights.view({-1}));
-  return absl::OkStatus();
+  if (job.exact_text_ids.empty()) return absl::OkStatus();
+  return BoundError(job, image, output, done);
+}
+
+at::Tensor StepRunner::VisualTokens(const VisionCache::Image& image,
+                                    const at::Tensor& weights,
+                                    StepOutput* output) {
+  StageTimer experts(backend_, Stage::kExperts, &output->times);
+  const MultilingualMoe& moe = *model_.moe();
+  // A copy: the workspace is used again.
+  const at::Tensor visuals =
+      (capacity_.caches_experts
+           ? moe.Combine(image.features, image.experts, weights.view({-1}), *workspace_)
+           : moe.VisualTokens(image.features, weights, *workspace_))
+          .clone();
+  experts.Stop();
+  return visuals;
 }
 
 // --- The language model.

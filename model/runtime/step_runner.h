@@ -57,6 +57,18 @@ class StepRunner {
                               const at::Tensor& features,
                               StepOutput* output,
                               at::Tensor* weights);
+  absl::Status RouterWeights(const std::vector<TokenId>& text_ids,
+                             const at::Tensor& features,
+                             StepOutput* output,
+                             at::Tensor* weights);
+  at::Tensor VisualTokens(const VisionCache::Image& image,
+                          const at::Tensor& weights,
+                          StepOutput* output);
+  // Fills RouteDone::error_bound; the norms stay with the image.
+  absl::Status BoundError(const RouteJob& job,
+                          VisionCache::Image* image,
+                          StepOutput* output,
+                          RouteDone* done);
   void RunSpans(const StepInput& input, StepOutput* output);
   // Spans added to batch_; on failure the slots of all of them fail.
   void RunBatch(const StepInput& input, StepOutput* output);

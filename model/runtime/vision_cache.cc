@@ -2,7 +2,7 @@
 
 namespace parrot {
 
-const VisionCache::Image* VisionCache::Find(const ImageHash& image) const {
+VisionCache::Image* VisionCache::Find(const ImageHash& image) {
   const auto it = images_.find(image);
   return it == images_.end() ? nullptr : &it->second;
 }

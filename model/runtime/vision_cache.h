@@ -5,6 +5,7 @@
 #define PARROT_MODEL_RUNTIME_VISION_CACHE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/container/flat_hash_map.h"
@@ -17,10 +18,12 @@ class VisionCache {
   struct Image {
     at::Tensor features;  // [tokens, H]
     at::Tensor experts;   // [experts, tokens, H]; undefined when they are not kept
+    // ||E_e||_F, [experts]; empty until somebody asked for an error bound.
+    std::vector<float> expert_norms;
   };
 
   // A finished image; null when there is none.
-  const Image* Find(const ImageHash& image) const;
+  Image* Find(const ImageHash& image);
   void Put(const ImageHash& hash, const Image& image) { images_[hash] = image; }
 
   // State [tokens, vision hidden] after `num_layers` layers of a pass that was cut; undefined when

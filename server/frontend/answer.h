@@ -55,6 +55,7 @@ struct ImageRouting {
   float entropy = 0.0f;               // Shannon, nats, 0 .. ln(num_experts)
   CacheLevel cache_level = CacheLevel::kNone;
   RoutingMode mode = RoutingMode::kExact;
+  std::optional<float> error_bound;  // of anything but kExact (RouteDone::error_bound)
 };
 
 struct ScoredToken {

@@ -297,6 +297,7 @@ std::shared_ptr<const Request> CallRunner::MakeRequest(const Call& call,
   request->token_ids = std::move(prompt.token_ids);
   request->images = std::move(prompt.images);
   request->text_ids = std::move(prompt.text_ids);
+  request->exact_text_ids = std::move(prompt.exact_text_ids);
   request->sampling = std::move(valid.sampling);
   request->num_sequences = valid.num_outputs;
   request->forced_token_ids = std::move(valid.forced_token_ids);

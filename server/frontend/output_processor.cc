@@ -95,7 +95,8 @@ void OutputProcessor::Handle(const RoutingEvent& event, absl::Time, Gathered& ga
   gathered.call->AddRouting({.image_idx = event.image_idx,
                              .expert_weights = event.weights,
                              .entropy = Entropy(event.weights),
-                             .cache_level = event.cache_level});
+                             .cache_level = event.cache_level,
+                             .error_bound = event.error_bound});
 }
 
 void OutputProcessor::Handle(const PromptLogprobEvent& event, absl::Time, Gathered& gathered) {

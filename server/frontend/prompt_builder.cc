@@ -149,18 +149,26 @@ absl::StatusOr<PreparedPrompt> PromptBuilder::Build(
   prompt.num_image_tokens = rendered->num_image_slots * options_.tokens_per_image;
   prompt.token_ids.reserve(static_cast<size_t>(rendered->num_text_tokens) +
                            static_cast<size_t>(prompt.num_image_tokens));
-  if (!pinned.has_value()) prompt.text_ids.reserve(static_cast<size_t>(rendered->num_text_tokens));
+  std::vector<TokenId> text_ids;
+  text_ids.reserve(static_cast<size_t>(rendered->num_text_tokens));
   size_t image_idx = 0;
   for (const TokenId id : rendered->token_ids) {
     if (id != kVisualToken) {
       prompt.token_ids.push_back(id);
-      if (!pinned.has_value()) prompt.text_ids.push_back(id);
+      text_ids.push_back(id);
       continue;
     }
     prompt.images[image_idx++].position = static_cast<int32_t>(prompt.token_ids.size());
     prompt.token_ids.insert(
         prompt.token_ids.end(), static_cast<size_t>(options_.tokens_per_image), kVisualToken);
   }
+  const bool is_approximate =
+      prompt.pin_first_turn ||
+      std::any_of(prompt.images.begin(), prompt.images.end(), [](const PlacedImage& image) {
+        return image.routing == RoutingSource::kWeights;
+      });
+  if (is_approximate && !prompt.images.empty()) prompt.exact_text_ids = text_ids;
+  if (!pinned.has_value()) prompt.text_ids = std::move(text_ids);
   RETURN_IF_ERROR(keep_going());
   return prompt;
 }

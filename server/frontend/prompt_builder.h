@@ -29,6 +29,7 @@ struct PreparedPrompt {
   // What the router reads: all text tokens in order, or those before the first answer about an
   // image.
   std::vector<TokenId> text_ids;
+  std::vector<TokenId> exact_text_ids;  // Request::exact_text_ids
   bool pin_first_turn = false;
   int32_t num_text_tokens = 0;
   int32_t num_image_tokens = 0;

@@ -114,6 +114,7 @@ void FillRouting(const std::vector<ImageRouting>& routing,
     entry->set_entropy(image.entropy);
     entry->set_cache_level(ToProto(image.cache_level));
     entry->set_mode(ToProto(image.mode));
+    if (image.error_bound.has_value()) entry->set_error_bound(*image.error_bound);
   }
 }
 

@@ -111,6 +111,7 @@ TEST_F(CliTest, JsonIsOneObjectWithTheDocumentedFields) {
   EXPECT_EQ(object["routing_entropy"], (json::array_t{1.64}));
   EXPECT_EQ(object["cache_levels"], (json::array_t{"none"}));
   EXPECT_EQ(object["routing_modes"], (json::array_t{"exact"}));
+  EXPECT_EQ(object["routing_error_bounds"], (json::array_t{nullptr}));
   EXPECT_FALSE(object.contains("error"));
 }
 

@@ -269,6 +269,12 @@ TEST_P(RealModelTest, PinnedDialoguesReuseTheirPictureAndAnswerAsTheyWouldCold) 
     EXPECT_LT(exact.finish->usage().cached_tokens(), exact.finish->usage().image_tokens());
     EXPECT_EQ(cold.finish->usage().cached_tokens(), 0);
     EXPECT_EQ(warm.token_ids, cold.token_ids);
+    // The first turn is exact; what the second is off by at most is known, cached or not.
+    EXPECT_EQ(first.finish->routing(0).error_bound(), 0.0f);
+    EXPECT_TRUE(first.finish->routing(0).has_error_bound());
+    EXPECT_GT(pinned.error_bound(), 0.0f);
+    EXPECT_FLOAT_EQ(cold.finish->routing(0).error_bound(), pinned.error_bound());
+    EXPECT_FALSE(exact.finish->routing(0).has_error_bound());
   }
   EXPECT_GE(num_dialogues, 6);
 }

@@ -184,7 +184,7 @@ absl::Status FakeModelState::CheckJobs(const StepInput& input) {
   for (const RouteJob& job : input.route_jobs) {
     const auto it = slots_.find(job.slot);
     if (it == slots_.end()) return Broken("route job of unknown slot ", job.slot);
-    if (it->second.visuals.contains(job.image_idx) ||
+    if ((it->second.visuals.contains(job.image_idx) && !job.bound_only) ||
         !routed.emplace(job.slot, job.image_idx).second) {
       return Broken("slot ", job.slot, " image ", job.image_idx, " is routed twice");
     }
@@ -367,17 +367,23 @@ void FakeModelState::StartJobs(const StepInput& input, StepOutput* output) {
   }
   for (const RouteJob& job : input.route_jobs) {
     if (job.source != RoutingSource::kZeros && lost_towers_.contains(job.image)) {
-      output->routes_done.push_back(
-          {job.slot, job.image_idx, {}, absl::InternalError("a part is lost")});
+      output->routes_done.push_back({.slot = job.slot,
+                                     .image_idx = job.image_idx,
+                                     .status = absl::InternalError("a part is lost")});
       continue;
     }
-    Visual& visual = slots_.at(job.slot).visuals[job.image_idx];
-    visual.fingerprint = VisualFingerprint(job.image, job.source, job.text_ids, job.weights);
+    if (!job.bound_only) {
+      Visual& visual = slots_.at(job.slot).visuals[job.image_idx];
+      visual.fingerprint = VisualFingerprint(job.image, job.source, job.text_ids, job.weights);
+    }
     PendingRoute route;
     route.slot = job.slot;
     route.image_idx = job.image_idx;
     route.image = job.image;
     route.needs_features = job.source != RoutingSource::kZeros;
+    route.bound_only = job.bound_only;
+    if (!job.exact_text_ids.empty())
+      route.error_bound = job.exact_text_ids == job.text_ids ? 0.0f : 0.5f;
     route.due = now_ + options_.job_delay_steps;
     if (job.source == RoutingSource::kWeights) route.weights = job.weights;
     if (job.source == RoutingSource::kText) {
@@ -407,9 +413,14 @@ void FakeModelState::FinishJobs(const StepInput& input, StepOutput* output) {
   std::erase_if(pending_routes_, [&](PendingRoute& route) {
     if (route.due > now_) return false;
     if (route.needs_features && features_.at(route.image) > now_) return false;
-    slots_.at(route.slot).visuals.at(route.image_idx).state = VisualState::kReady;
-    output->routes_done.push_back(
-        {route.slot, route.image_idx, std::move(route.weights), absl::OkStatus()});
+    if (!route.bound_only) {
+      slots_.at(route.slot).visuals.at(route.image_idx).state = VisualState::kReady;
+    }
+    output->routes_done.push_back({route.slot,
+                                   route.image_idx,
+                                   std::move(route.weights),
+                                   route.error_bound,
+                                   absl::OkStatus()});
     return true;
   });
 }

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -96,6 +97,8 @@ class FakeModelState {
     ImageHash image;
     bool needs_features = true;
     std::vector<float> weights;
+    std::optional<float> error_bound;
+    bool bound_only = false;
     int64_t due = 0;
   };
 

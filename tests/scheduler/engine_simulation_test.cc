@@ -60,6 +60,7 @@ TEST(EngineSimulationTest, HoldsItsInvariantsForEverySeed) {
   const std::string kinds[] = {"admitted",
                                "admitted route",
                                "another question about an image",
+                               "bound of what is cached",
                                "cancel",
                                "cancel of nobody",
                                "cancel of one sequence",

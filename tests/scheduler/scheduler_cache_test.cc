@@ -47,6 +47,33 @@ std::vector<CacheLevel> Levels(const RecordingSink& sink, RequestKey key) {
   return levels;
 }
 
+// ---- Approximations ----
+
+TEST(SchedulerCacheTest, AnApproximationIsToldWithItsBoundAsLongAsTheImageIsThere) {
+  for (const bool keeps_images : {true, false}) {
+    Driver driver(Roomy(), 0, KeepImages(keeps_images ? 4 : 0));
+    driver.Answer(Question(1, 7).Approximate());
+    EXPECT_EQ(driver.sink().Routings(1).at(0).error_bound, 0.5f);
+    driver.Answer(Question(2, 7).Approximate());
+    ASSERT_THAT(Levels(driver.sink(), 2), ElementsAre(CacheLevel::kKv));
+    EXPECT_EQ(driver.sink().Routings(2)[0].error_bound.has_value(), keeps_images);
+    EXPECT_EQ(driver.sink().Tokens(2), ExpectedTokens(*Question(2, 7).Build()));
+    EXPECT_EQ(driver.num_encodes(), 1);
+    EXPECT_EQ(driver.model().num_features(), keeps_images ? 1 : 0);
+    driver.Answer(Question(3, 7));
+    EXPECT_FALSE(driver.sink().Routings(3).at(0).error_bound.has_value()) << "nobody asked";
+  }
+}
+
+TEST(SchedulerCacheTest, TheBoundThatComesTooLateIsLeftOut) {
+  Driver driver(Roomy(), /*job_delay_steps=*/2, KeepImages(4));
+  driver.Answer(Question(1, 7).Approximate());
+  driver.Answer(Question(2, 7).Approximate());
+  ASSERT_THAT(Levels(driver.sink(), 2), ElementsAre(CacheLevel::kKv));
+  EXPECT_FALSE(driver.sink().Routings(2)[0].error_bound.has_value()) << "the token did not wait";
+  EXPECT_EQ(driver.sink().Tokens(2), ExpectedTokens(*Question(2, 7).Build()));
+}
+
 // ---- Prefixes ----
 
 TEST(SchedulerCacheTest, ARepeatedPromptComputesOnlyItsLastBlock) {

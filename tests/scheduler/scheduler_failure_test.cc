@@ -199,9 +199,9 @@ TEST(SchedulerFailureTest, NewsOfTheSlotsFormerHolderIsIgnored) {
   driver.Add(RequestBuilder(2).Image(2).Text(1).MaxTokens(2));
   driver.Submit();
   StepOutput output = driver.Run();
-  output.routes_done = {{0, 7, {1.0f}, absl::OkStatus()},  // no such image
-                        {9, 0, {1.0f}, absl::OkStatus()},  // no such slot
-                        {-1, 0, {1.0f}, absl::OkStatus()}};
+  output.routes_done = {{.slot = 0, .image_idx = 7},  // no such image
+                        {.slot = 9, .image_idx = 0},  // no such slot
+                        {.slot = -1, .image_idx = 0}};
   output.encodes_done = {{TestImage(1).hash, absl::InternalError("gone")},
                          {TestImage(5).hash, absl::OkStatus()}};
   driver.Update(&output);

@@ -219,6 +219,7 @@ std::shared_ptr<const Request> Simulation::Repeat() {
     Count("the same question about another image");
   } else {
     Count("repeated prompt");
+    if (!again->images.empty() && Chance(80)) again->exact_text_ids = again->text_ids;
   }
   return again;
 }
@@ -237,6 +238,7 @@ std::shared_ptr<const Request> Simulation::MakeRequest() {
     if (Chance(20)) routing = Chance(50) ? RoutingSource::kZeros : RoutingSource::kWeights;
     builder.Image(Pick(0, 4), routing).Text(Pick(0, 4));
   }
+  if (num_images > 0 && Chance(30)) builder.Approximate();
   if (num_images > 0 && Chance(20)) {
     builder.Route();
   } else if (Chance(10)) {
@@ -355,6 +357,15 @@ void Simulation::Take(const RoutingEvent& event) {
     Count(absl::StrCat("reused ", kNames[static_cast<int>(event.cache_level)]));
   }
   if (tracked.sequences[0].finished) Fail("routing after the end of ", event.key);
+  if (!tracked.sequences[0].tokens.empty()) Fail("routing after a token of ", event.key);
+  const bool is_approximate = !tracked.request->exact_text_ids.empty();
+  if (event.error_bound.has_value() && !is_approximate) Fail("a bound of what is exact");
+  if (is_approximate && event.cache_level != CacheLevel::kKv && !event.error_bound.has_value()) {
+    Fail("request ", event.key, " lacks its bound");
+  }
+  if (event.error_bound.has_value() && event.cache_level == CacheLevel::kKv) {
+    Count("bound of what is cached");
+  }
 }
 
 void Simulation::Take(const PromptLogprobEvent& event) {

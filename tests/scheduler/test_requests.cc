@@ -67,6 +67,12 @@ RequestBuilder& RequestBuilder::Image(int id, RoutingSource routing) {
   return *this;
 }
 
+RequestBuilder& RequestBuilder::Approximate() {
+  request_.exact_text_ids = request_.text_ids;
+  request_.exact_text_ids.push_back(1);
+  return *this;
+}
+
 RequestBuilder& RequestBuilder::MaxTokens(int32_t max_tokens) {
   request_.max_tokens = max_tokens;
   return *this;

@@ -38,6 +38,8 @@ class RequestBuilder {
   // `count` text tokens that depend on content and position.
   RequestBuilder& Text(int32_t count);
   RequestBuilder& Image(int id, RoutingSource routing = RoutingSource::kText);
+  // What the router reads is an approximation of the whole text.
+  RequestBuilder& Approximate();
   RequestBuilder& MaxTokens(int32_t max_tokens);
   RequestBuilder& MinTokens(int32_t min_tokens);
   RequestBuilder& StopToken(TokenId token);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "base/error_status.h"
 #include "gtest/gtest.h"
 #include "model/runtime/model_runner_factory.h"
+#include "model/runtime/prompt_probe.h"
 #include "tests/model/step_driver/step_driver.h"
 #include "tests/model/tiny_model/tiny_model.h"
 
@@ -367,6 +369,63 @@ TEST_F(StepTest, ReportsAnImageThatCannotBeRoutedOrEncodedByItself) {
   EXPECT_FALSE(result.output->encodes_done[0].status.ok());
   ASSERT_EQ(result.output->routes_done.size(), 1u);
   EXPECT_EQ(GetErrorFacts(result.output->routes_done[0].status).reason, "IMAGE_NOT_ENCODED");
+}
+
+// ||V - V_exact||_F by another way, and what the runner says of it.
+TEST_F(StepTest, BoundsTheErrorOfAnApproximation) {
+  const ImageInput image = TinyImage(weights_.config(), 3);
+  const std::vector<TokenId> used = {5, 6, 7};
+  const std::vector<TokenId> exact = {5, 6, 7, 200, 11, 12};
+  absl::StatusOr<std::unique_ptr<PromptProbe>> probe = PromptProbe::Load(weights_, {});
+  ASSERT_TRUE(probe.ok()) << probe.status();
+  const auto visual_tokens = [&](std::vector<TokenId> ids) {
+    ids.push_back(kVisualToken);
+    const absl::StatusOr<PromptTrace> trace =
+        (*probe)->Run({.ids = std::move(ids), .images = {image.pixels}});
+    EXPECT_TRUE(trace.ok()) << trace.status();
+    return trace.ok() ? trace->moe.values : std::vector<float>();
+  };
+  const std::vector<float> a = visual_tokens(used);
+  const std::vector<float> b = visual_tokens(exact);
+  ASSERT_EQ(a.size(), b.size());
+  double squares = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) squares += (a[i] - b[i]) * (a[i] - b[i]);
+  const auto error = static_cast<float>(std::sqrt(squares));
+
+  for (const bool keeps_experts : {false, true}) {
+    SCOPED_TRACE(keeps_experts);
+    ModelRunnerOptions options = TinyOptions();
+    options.vision_cache_experts = keeps_experts;
+    const std::unique_ptr<ModelExecutor> runner = MakeRunner(weights_, options);
+    StepDriver driver(*runner);
+    const auto route = [&](RouteJob job) {
+      std::unique_ptr<StepInput> input = Start(0, {0}, {1, 2, 3});
+      input->retired_slots = {0};
+      job.slot = 0;
+      job.image = image.hash;
+      input->route_jobs.push_back(std::move(job));
+      const RouteDone done = driver.RunStep(std::move(input)).output->routes_done.at(0);
+      EXPECT_TRUE(done.status.ok()) << done.status;
+      return done;
+    };
+    auto first = Start(0, {0}, {1, 2, 3});
+    first->encode_jobs.push_back({.image = image, .num_layers = 4});
+    ASSERT_TRUE(driver.RunStep(std::move(first)).output->encodes_done.at(0).status.ok());
+    const RouteJob approximate = {.text_ids = used, .exact_text_ids = exact};
+    RouteJob only_bound = approximate;
+    only_bound.bound_only = true;
+    EXPECT_FALSE(route({.text_ids = used}).error_bound.has_value());
+    EXPECT_EQ(route(only_bound).error_bound.has_value(), keeps_experts) << "no pass for it alone";
+    const std::optional<float> bound = route(approximate).error_bound;
+    ASSERT_TRUE(bound.has_value());
+    EXPECT_GE(*bound, 0.999f * error);
+    EXPECT_LE(*bound, 20.0f * error) << "too wide to be of use";
+    EXPECT_EQ(route(only_bound).error_bound, bound);
+    EXPECT_EQ(route({.text_ids = exact, .exact_text_ids = exact}).error_bound, 0.0f);
+    RouteJob given = {.source = RoutingSource::kWeights, .exact_text_ids = exact};
+    given.weights = route({.text_ids = used}).weights;
+    EXPECT_EQ(route(given).error_bound, bound);
+  }
 }
 
 TEST_F(StepTest, ForgetsImagesOnlyWhenTold) {
