@@ -1,6 +1,6 @@
 #include "base/error_status.h"
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -17,6 +17,8 @@ namespace {
 constexpr char kPayloadUrl[] = "parrot/error-facts";
 // Unit separator: the parts are printable text, so it cannot occur in them.
 constexpr char kSeparator = '\x1f';
+// Those before the subjects.
+constexpr size_t kNumSingleFacts = 5;
 
 absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }
 
@@ -25,12 +27,12 @@ absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }
 absl::Status ErrorStatus(absl::StatusCode code, std::string_view message, const ErrorFacts& facts) {
   PARROT_CHECK(code != absl::StatusCode::kOk);
   absl::Status status(code, ToAbsl(message));
-  const std::array<std::string, 5> parts = {
-      facts.reason,
-      facts.field,
-      facts.value,
-      facts.limit,
-      std::to_string(absl::ToInt64Milliseconds(facts.retry_after))};
+  std::vector<std::string> parts = {facts.reason,
+                                    facts.field,
+                                    facts.value,
+                                    facts.limit,
+                                    std::to_string(absl::ToInt64Milliseconds(facts.retry_after))};
+  parts.insert(parts.end(), facts.subjects.begin(), facts.subjects.end());
   status.SetPayload(kPayloadUrl, absl::Cord(absl::StrJoin(parts, std::string(1, kSeparator))));
   return status;
 }
@@ -41,7 +43,7 @@ ErrorFacts GetErrorFacts(const absl::Status& status) {
   if (!payload.has_value()) return facts;
   const std::string flat(*payload);
   const std::vector<std::string> parts = absl::StrSplit(flat, kSeparator);
-  if (parts.size() != 5) return facts;
+  if (parts.size() < kNumSingleFacts) return facts;
   facts.reason = parts[0];
   facts.field = parts[1];
   facts.value = parts[2];
@@ -50,6 +52,7 @@ ErrorFacts GetErrorFacts(const absl::Status& status) {
   if (absl::SimpleAtoi(parts[4], &retry_after_ms)) {
     facts.retry_after = absl::Milliseconds(retry_after_ms);
   }
+  facts.subjects.assign(parts.begin() + kNumSingleFacts, parts.end());
   return facts;
 }
 

@@ -14,6 +14,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -26,6 +27,9 @@ struct ErrorFacts {
   std::string value;   // the offending value, printable, at most 64 bytes; empty if none
   std::string limit;   // the limit or range that was broken; empty if none
   absl::Duration retry_after = absl::ZeroDuration();  // > 0: the client may retry after it
+  // What the error is about, where that may be several things: each as `value`. Few: they travel in
+  // the trailers.
+  std::vector<std::string> subjects;
 };
 
 // REQUIRES: code is not kOk.

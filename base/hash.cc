@@ -19,6 +19,13 @@ std::string Sha256Digest::ToHex() const {
   return hex;
 }
 
+std::optional<Sha256Digest> Sha256Digest::FromBytes(std::string_view raw) {
+  Sha256Digest digest;
+  if (raw.size() != digest.bytes.size()) return std::nullopt;
+  std::memcpy(digest.bytes.data(), raw.data(), raw.size());
+  return digest;
+}
+
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   PARROT_CHECK(context_ != nullptr);
   PARROT_CHECK(EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) == 1);

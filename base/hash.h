@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,12 @@ struct Sha256Digest {
   friend auto operator<=>(const Sha256Digest&, const Sha256Digest&) = default;
   // Lower-case hexadecimal, 64 characters.
   std::string ToHex() const;
+  // nullopt unless they are 32.
+  static std::optional<Sha256Digest> FromBytes(std::string_view raw);
+  // The 32 bytes.
+  std::string_view view() const {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
   // Abseil hash tables. The digest is already uniform.
   template <typename H>
   friend H AbslHashValue(H h, const Sha256Digest& d) {

@@ -23,6 +23,14 @@ TEST(ErrorStatusTest, CarriesItsFacts) {
   EXPECT_EQ(facts.retry_after, absl::Milliseconds(1200));
 }
 
+TEST(ErrorStatusTest, SubjectsAreKeptInTheirOrder) {
+  const absl::Status status = ErrorStatus(
+      absl::StatusCode::kFailedPrecondition, "unknown", {.reason = "R", .subjects = {"b", "a"}});
+  EXPECT_EQ(GetErrorFacts(status).subjects, (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(GetErrorFacts(WithField(status, "x")).subjects, (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(GetErrorFacts(status).reason, "R");
+}
+
 TEST(ErrorStatusTest, AStatusWithoutFactsHasEmptyOnes) {
   const ErrorFacts facts = GetErrorFacts(absl::InternalError("x"));
   EXPECT_EQ(facts.reason, "");

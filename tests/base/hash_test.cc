@@ -38,6 +38,13 @@ TEST(HashTest, IntegersAreEightBytesLittleEndian) {
   EXPECT_EQ(hash.Finish(), Sha256Of(std::string("\x02\x01\0\0\0\0\0\0", 8)));
 }
 
+TEST(HashTest, DigestsAreReadFromThirtyTwoBytesAlone) {
+  const Sha256Digest digest = Sha256Of("abc");
+  EXPECT_EQ(Sha256Digest::FromBytes(digest.view()), digest);
+  EXPECT_FALSE(Sha256Digest::FromBytes(digest.view().substr(1)).has_value());
+  EXPECT_FALSE(Sha256Digest::FromBytes(std::string(33, 'x')).has_value());
+}
+
 TEST(HashTest, ConstantTimeEqualsComparesLengthAndBytes) {
   EXPECT_TRUE(ConstantTimeEquals("key", "key"));
   EXPECT_TRUE(ConstantTimeEquals("", ""));
