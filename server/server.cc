@@ -204,6 +204,7 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.limits.deadline_margin = options_.deadline_margin;
   frontend.limits.max_receive_message_bytes = options_.grpc_max_message_bytes;
   frontend.capacity.num_preprocess_threads = options_.preprocess_threads;
+  frontend.capacity.image_store_bytes = options_.image_store_memory_bytes;
   frontend.capacity.stall_timeout = options_.client_stall_timeout;
   frontend.max_engine_queue = max_queue_size();
   frontend.block_size = capacity.block_size;
@@ -222,6 +223,13 @@ absl::Status Server::BuildEngines() {
                                                    " exceeds the model's ",
                                                    longest,
                                                    " positions"));
+  }
+  const int64_t image_side = model_.config.vision.image_size;
+  const int64_t stored_image_bytes = ImageStore::CostOf(3 * image_side * image_side);
+  const int64_t store_bytes = options_.image_store_memory_bytes;
+  if (store_bytes > 0 && store_bytes < stored_image_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--image-store-memory: ", store_bytes, " bytes, one image takes ", stored_image_bytes));
   }
   const FrontendOptions frontend_options = MakeFrontendOptions();
   const FrontendLimits& limits = frontend_options.limits;

@@ -118,7 +118,8 @@ json LimitsObject(const v1::Limits& limits) {
           {"max_n", limits.max_n()},
           {"max_choices", limits.max_choices()},
           {"max_choice_bytes", limits.max_choice_bytes()},
-          {"max_prompt_logprobs", limits.max_prompt_logprobs()}};
+          {"max_prompt_logprobs", limits.max_prompt_logprobs()},
+          {"max_digests", limits.max_digests()}};
 }
 
 // Tokens that are a part of a code point are no text: their bytes are given as numbers.

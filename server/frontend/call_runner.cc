@@ -12,6 +12,7 @@
 #include "base/error_status.h"
 #include "base/status_macros.h"
 #include "scheduler/retry_after.h"
+#include "server/frontend/end_status.h"
 #include "server/frontend/option_checks.h"
 
 namespace parrot {
@@ -20,21 +21,6 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 // The engine ends a request at its deadline; the timer does when the engine hangs.
 constexpr absl::Duration kEngineDeadlineGrace = absl::Seconds(1);
-
-absl::Status DeadlineExceeded() {
-  return ErrorStatus(absl::StatusCode::kDeadlineExceeded,
-                     "the deadline has passed",
-                     {.reason = "DEADLINE_EXCEEDED"});
-}
-
-absl::Status Cancelled() {
-  return ErrorStatus(absl::StatusCode::kCancelled, "cancelled", {.reason = "CANCELLED"});
-}
-
-absl::Status Aborted() {
-  return ErrorStatus(
-      absl::StatusCode::kCancelled, "aborted by an administrator", {.reason = "ABORTED"});
-}
 
 // What the client may see of the engine's error: an INTERNAL one may quote a library.
 absl::Status PublicStatus(const absl::Status& status, const std::string& request_id) {
@@ -95,6 +81,15 @@ CallRunner::CallRunner(const Options& options, const Parts& parts)
                  &parts.lifecycle,
                  [this] { return Load(); }),
       preprocessor_(options.capacity.num_preprocess_threads, options.capacity.max_preprocess_queue),
+      uploads_({.limits = options_.limits,
+                .validator = parts.validator,
+                .intake = parts.image_intake,
+                .admission = admission_,
+                .preprocessor = preprocessor_,
+                .metrics = parts.metrics,
+                .clock = parts.clock,
+                .bytes_per_image = options.bytes_per_image,
+                .tokens_per_image = options.tokens_per_image}),
       output_(calls_,
               parts.metrics,
               parts.clock,
@@ -137,19 +132,6 @@ void CallRunner::EndAll(const absl::Status& status) {
 
 // -- The beginning: validate, admit, queue --------------------------------------------------------
 
-absl::Time CallRunner::DeadlineOf(const GenerateSpec& spec, absl::Time arrival) const {
-  const FrontendLimits& limits = options_.limits;
-  const bool is_open = spec.deadline == absl::InfiniteFuture() && !spec.timeout_ms.has_value();
-  if (is_open) return arrival + limits.default_timeout;
-  absl::Time deadline =
-      std::min(spec.deadline - limits.deadline_margin, arrival + limits.max_timeout);
-  // Perhaps out of range still: the Validator refuses that before the deadline counts.
-  if (spec.timeout_ms.has_value()) {
-    deadline = std::min(deadline, arrival + absl::Milliseconds(*spec.timeout_ms));
-  }
-  return deadline;
-}
-
 std::string CallRunner::MintRequestId(RequestKey key) const {
   return absl::StrCat(absl::Hex(id_seed_, absl::kZeroPad16), "-", absl::Hex(key, absl::kZeroPad8));
 }
@@ -162,7 +144,7 @@ RequestKey CallRunner::Submit(GenerateSpec spec,
   facts.key = next_key_.fetch_add(1);
   facts.kind = spec.kind;
   facts.arrival = spec.arrival == absl::InfinitePast() ? parts_.clock.Now() : spec.arrival;
-  facts.deadline = DeadlineOf(spec, facts.arrival);
+  facts.deadline = WorkDeadline(options_.limits, facts.arrival, spec.deadline, spec.timeout_ms);
   const RequestKey key = facts.key;
   const absl::StatusOr<std::string> id = parts_.validator.ResolveRequestId(spec);
   facts.request_id = id.ok() && !id->empty() ? *id : MintRequestId(key);
@@ -201,6 +183,7 @@ absl::StatusOr<std::shared_ptr<Call>> CallRunner::Admit(GenerateSpec&& spec,
   const int64_t pixel_bytes = request.num_images * options_.bytes_per_image;
   ASSIGN_OR_RETURN(std::unique_ptr<Admission::Ticket> ticket,
                    admission_.Admit(request.encoded_image_bytes + pixel_bytes));
+  RETURN_IF_ERROR(parts_.image_intake.Resolve(request.messages, facts.tenant));
   return std::make_shared<Call>(
       std::move(facts), std::move(request), std::move(stream), std::move(ticket));
 }
@@ -241,10 +224,7 @@ absl::Status CallRunner::PrepareAndAdd(Call& call, ValidRequest request) {
   ASSIGN_OR_RETURN(const int32_t max_tokens,
                    parts_.validator.CheckLength(
                        request.kind, num_prompt_tokens, request.max_tokens, request.min_tokens));
-  if (!prompt.images.empty()) {
-    parts_.metrics.CountImages(static_cast<int32_t>(prompt.images.size()),
-                               prompt.encoded_image_bytes);
-  }
+  parts_.metrics.CountImages(prompt.num_decoded_images, prompt.decoded_image_bytes);
   const Call::EngineStart start{
       .stop = std::move(request.stop),
       .num_outputs = request.num_outputs,

@@ -34,6 +34,8 @@
 #include "server/frontend/engine_client.h"
 #include "server/frontend/generate_spec.h"
 #include "server/frontend/identity.h"
+#include "server/frontend/image_intake.h"
+#include "server/frontend/image_uploads.h"
 #include "server/frontend/lifecycle.h"
 #include "server/frontend/limits.h"
 #include "server/frontend/metrics.h"
@@ -53,12 +55,14 @@ class CallRunner {
     int32_t max_engine_queue = 0;
     TokenId eos_token_id = -1;    // ends every answer
     int64_t bytes_per_image = 0;  // of the preprocessed pixels
+    int32_t tokens_per_image = 0;
   };
   // Borrowed, longer-lived.
   struct Parts {
     const Tokenizer& tokenizer;
     const Validator& validator;
     const PromptBuilder& prompt_builder;
+    const ImageIntake& image_intake;
     Lifecycle& lifecycle;
     Metrics& metrics;
     Clock& clock;
@@ -74,6 +78,7 @@ class CallRunner {
                     const std::shared_ptr<ResponseStream>& stream,
                     bool warm_up);
   void Cancel(RequestKey key);
+  ImageUploads& uploads() { return uploads_; }
   int32_t Abort(std::string_view request_id);
   // As the engine's; nothing before Start.
   void Pause();
@@ -93,7 +98,6 @@ class CallRunner {
                                               std::shared_ptr<ResponseStream> stream,
                                               Call::Facts facts,
                                               bool warm_up);
-  absl::Time DeadlineOf(const GenerateSpec& spec, absl::Time arrival) const;
   std::string MintRequestId(RequestKey key) const;
   void Prepare(Call& call);
   absl::Status PrepareAndAdd(Call& call, ValidRequest request);
@@ -123,6 +127,7 @@ class CallRunner {
   std::atomic<bool> started_{false};
   std::atomic<RequestKey> next_key_{1};
   Preprocessor preprocessor_;
+  ImageUploads uploads_;
   OutputProcessor output_;
   std::thread timer_;  // touched by Start and Stop alone
 };

@@ -43,7 +43,8 @@ ValidatorOptions MakeValidatorOptions(const FrontendOptions& options, const Toke
           .served_names = options.served_names,
           .vocab_size = tokenizer.num_tokens(),
           .num_experts = NumExperts(options.model),
-          .default_seed = options.default_seed};
+          .default_seed = options.default_seed,
+          .has_image_store = options.capacity.image_store_bytes > 0};
 }
 
 MetricsOptions MakeMetricsOptions(const FrontendOptions& options) {
@@ -68,7 +69,8 @@ CallRunner::Options MakeRunnerOptions(const FrontendOptions& options, const Toke
           .capacity = options.capacity,
           .max_engine_queue = options.max_engine_queue,
           .eos_token_id = eos >= 0 ? eos : tokenizer.im_end_id(),
-          .bytes_per_image = 3 * side * side};
+          .bytes_per_image = 3 * side * side,
+          .tokens_per_image = options.model.vision.num_tokens()};
 }
 
 GenerateSpec WarmUpSpec(bool with_image) {
@@ -94,22 +96,26 @@ class Frontend::Impl {
         tokenizer_(*models.tokenizer),
         clock_(clock),
         validator_(MakeValidatorOptions(options, tokenizer_)),
+        image_store_(options.capacity.image_store_bytes),
+        image_intake_(*models.image_processor, image_store_, clock),
         prompt_builder_({.max_prompt_tokens = options.limits.max_model_len,
                          .tokens_per_image = options.model.vision.num_tokens()},
                         *models.chat_template,
-                        *models.image_processor,
+                        image_intake_,
                         clock),
         metrics_(MakeMetricsOptions(options), &clock),
         runner_(MakeRunnerOptions(options, tokenizer_),
                 {.tokenizer = tokenizer_,
                  .validator = validator_,
                  .prompt_builder = prompt_builder_,
+                 .image_intake = image_intake_,
                  .lifecycle = lifecycle_,
                  .metrics = metrics_,
                  .clock = clock}) {
     metrics_.SetLoadSource([this] { return runner_.Load(); });
     metrics_.SetWorkersSource([this] { return runner_.WorkerLoads(); });
     metrics_.SetStateSource([this] { return lifecycle_.state(); });
+    metrics_.SetImageStoreSource([this] { return image_store_.stats(); });
     metrics_.SetFrontendSource(
         [this] { return std::make_pair(int64_t{runner_.calls().size()}, runner_.image_bytes()); });
   }
@@ -124,6 +130,8 @@ class Frontend::Impl {
   const Tokenizer& tokenizer_;
   Clock& clock_;
   const Validator validator_;
+  ImageStore image_store_;
+  const ImageIntake image_intake_;
   const PromptBuilder prompt_builder_;
   Lifecycle lifecycle_;
   mutable Metrics metrics_;
@@ -161,6 +169,7 @@ absl::Status Frontend::WarmUp(absl::Duration timeout) {
                                                stream,
                                                /*warm_up=*/true);
   const bool in_time = wait->done.WaitForNotificationWithTimeout(timeout);
+  impl_->image_store_.Clear();
   impl_->metrics_.SetWarmingUp(false);
   if (!in_time) {
     Cancel(key);
@@ -229,7 +238,32 @@ absl::StatusOr<ModelInfo> Frontend::GetModelInfo(const std::optional<std::string
                    .dtype = options.dtype,
                    .device = options.device,
                    .limits = options.limits,
-                   .unsupported_options = Validator::UnsupportedOptions()};
+                   .unsupported_options = impl_->validator_.UnsupportedOptions()};
+}
+
+std::shared_ptr<ImageUpload> Frontend::PutImage(PutImageSpec spec,
+                                                const Identity& identity,
+                                                ImageUpload::Done done) {
+  return impl_->runner_.uploads().Submit(std::move(spec), identity, std::move(done));
+}
+
+void Frontend::CancelPutImage(ImageUpload& upload) { impl_->runner_.uploads().Cancel(upload); }
+
+absl::StatusOr<Frontend::HasImagesResult> Frontend::HasImages(
+    const std::optional<std::string>& model,
+    const std::vector<std::string>& digests,
+    const Identity& identity) const {
+  absl::StatusOr<std::string> name = impl_->validator_.ResolveModel(model);
+  if (!name.ok()) return impl_->Refuse(name.status());
+  const absl::StatusOr<std::vector<Sha256Digest>> parsed =
+      impl_->validator_.ValidateDigests(digests);
+  if (!parsed.ok()) return impl_->Refuse(parsed.status());
+  HasImagesResult result{.model = *std::move(name)};
+  result.present.reserve(parsed->size());
+  for (const Sha256Digest& digest : *parsed) {
+    result.present.push_back(impl_->image_store_.Touch(identity.tenant, digest));
+  }
+  return result;
 }
 
 void Frontend::CountRejected(const absl::Status& status) {
@@ -244,7 +278,10 @@ std::vector<EngineLoad> Frontend::worker_loads() const { return impl_->runner_.W
 int32_t Frontend::Abort(std::string_view request_id) { return impl_->runner_.Abort(request_id); }
 void Frontend::Pause() { impl_->runner_.Pause(); }
 void Frontend::Resume() { impl_->runner_.Resume(); }
-void Frontend::FlushCache() { impl_->runner_.FlushCache(); }
+void Frontend::FlushCache() {
+  impl_->runner_.FlushCache();
+  impl_->image_store_.Clear();
+}
 
 bool Frontend::Drain(absl::Duration timeout) {
   impl_->lifecycle_.Set(ServerState::kDraining);
@@ -257,6 +294,7 @@ bool Frontend::Drain(absl::Duration timeout) {
 
 int32_t Frontend::live_requests() const { return impl_->runner_.calls().size(); }
 int64_t Frontend::image_bytes() const { return impl_->runner_.image_bytes(); }
+ImageStore::Stats Frontend::image_store() const { return impl_->image_store_.stats(); }
 
 bool Frontend::WaitUntilIdle(absl::Duration timeout) {
   return impl_->runner_.calls().WaitUntilEmpty(timeout);

@@ -37,6 +37,8 @@
 #include "server/frontend/engine_client.h"
 #include "server/frontend/generate_spec.h"
 #include "server/frontend/identity.h"
+#include "server/frontend/image_store.h"
+#include "server/frontend/image_uploads.h"
 #include "server/frontend/lifecycle.h"
 #include "server/frontend/limits.h"
 #include "server/frontend/metrics.h"
@@ -142,6 +144,22 @@ class Frontend {
   // ignored.
   absl::StatusOr<CountTokensResult> CountTokens(GenerateSpec spec) const;
   absl::StatusOr<ModelInfo> GetModelInfo(const std::optional<std::string>& model) const;
+  // Keeps an image, to be named by its digest in later requests of the same tenant. Never blocks:
+  // `done` is called once with the outcome, perhaps before this returns. What is returned is for
+  // CancelPutImage; null if it was refused at once.
+  std::shared_ptr<ImageUpload> PutImage(PutImageSpec spec,
+                                        const Identity& identity,
+                                        ImageUpload::Done done);
+  // `done` gets CANCELLED, unless it was called.
+  void CancelPutImage(ImageUpload& upload);
+  // Which of them are kept for this tenant, in their order; those that are stay longest.
+  struct HasImagesResult {
+    std::string model;
+    std::vector<bool> present;
+  };
+  absl::StatusOr<HasImagesResult> HasImages(const std::optional<std::string>& model,
+                                            const std::vector<std::string>& digests,
+                                            const Identity& identity) const;
   // A request that a protocol refused before it could Submit (oversized, unparsable, unknown
   // caller): counts it in parrot_rejected_total.
   void CountRejected(const absl::Status& status);
@@ -158,7 +176,7 @@ class Frontend {
   // As the engine's: while paused, requests are taken and wait. Idempotent.
   void Pause();
   void Resume();
-  // Forgets what no live request uses of prefixes and images.
+  // Forgets what no live request uses of prefixes and images, and every digest.
   void FlushCache();
   // DRAINING, resumes a paused engine, then waits until no request lives and every stream was read
   // to its end, `timeout` at most; what is left then ends with UNAVAILABLE. True if nothing was
@@ -167,6 +185,7 @@ class Frontend {
   // Requests not yet ended and not yet given back by the engine; bytes of images they hold.
   int32_t live_requests() const;
   int64_t image_bytes() const;
+  ImageStore::Stats image_store() const;
   // Waits until live_requests() is 0. For drain and tests.
   bool WaitUntilIdle(absl::Duration timeout);
   // Ends what has passed its deadline and aborts stalled readers; the timer thread does it several

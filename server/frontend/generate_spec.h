@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "model/api/image_input.h"
 #include "scheduler/request.h"
 
 namespace parrot {
@@ -35,6 +36,9 @@ struct ImageSpec {
   std::string data;  // the encoded file, the 32 digest bytes, or the whole URI
   std::optional<std::string> mime_type;
   std::vector<float> expert_weights;  // empty: routed as GenerateSpec::routing says
+  // kDigest, of an admitted request: what the digest stands for (ImageIntake::Resolve). Keeps it
+  // whatever becomes of the store.
+  ImageInput kept = {};
 };
 
 struct TextSpec {

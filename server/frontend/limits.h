@@ -5,6 +5,7 @@
 #define PARROT_SERVER_FRONTEND_LIMITS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/time/time.h"
 
@@ -33,6 +34,7 @@ struct FrontendLimits {
   int32_t max_n = 128;
   int32_t max_choices = 32;
   int32_t max_choice_bytes = 256;  // each
+  int32_t max_digests = 64;        // of one HasImage
   int32_t max_request_id_bytes = 128;
   int32_t max_language_bytes = 16;
   absl::Duration default_timeout = absl::Seconds(60);
@@ -45,6 +47,13 @@ struct FrontendLimits {
   int32_t max_wire_fields = 4096;
 };
 
+// When work on a call has to end. `transport_deadline` InfiniteFuture: none; with no timeout
+// either, default_timeout holds.
+absl::Time WorkDeadline(const FrontendLimits& limits,
+                        absl::Time arrival,
+                        absl::Time transport_deadline,
+                        std::optional<int64_t> timeout_ms);
+
 // Of the whole front end.
 struct CapacityLimits {
   int32_t num_preprocess_threads = 0;                      // 0: one per two cores, at least one
@@ -52,6 +61,7 @@ struct CapacityLimits {
   int64_t max_image_bytes_in_flight = int64_t{256} << 20;  // encoded files and their pixels
   int32_t max_live_requests = 1024;                  // admitted and not yet ended, in every stage
   absl::Duration stall_timeout = absl::Seconds(10);  // a reader that takes nothing is ABORTED
+  int64_t image_store_bytes = int64_t{128} << 20;    // of images kept to be named; 0: none are
 };
 
 }  // namespace parrot

@@ -40,8 +40,13 @@ void Metrics::SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> liv
   frontend_ = std::move(live_and_image_bytes);
 }
 
+void Metrics::SetImageStoreSource(std::function<ImageStore::Stats()> stats) {
+  image_store_ = std::move(stats);
+}
+
 void Metrics::SetWarmingUp(bool warming_up) {
   if (!warming_up && load_ != nullptr) FollowEngine(load_());
+  if (!warming_up && image_store_ != nullptr) series_->FollowStore(image_store_(), false);
   warming_up_.store(warming_up);
 }
 
@@ -175,6 +180,7 @@ void Metrics::Refresh() const {
     series.image_bytes.Set(static_cast<double>(image_bytes));
   }
   if (worker_loads_ != nullptr) series.SetWorkers(worker_loads_());
+  if (image_store_ != nullptr) series.FollowStore(image_store_(), !warming_up_.load());
   if (load_ == nullptr) return;
   const EngineLoad load = load_();
   const absl::Duration age = clock_.Now() - load.oldest_step_start;

@@ -21,6 +21,7 @@
 #include "scheduler/engine.h"
 #include "server/frontend/answer.h"
 #include "server/frontend/cancel_stage.h"
+#include "server/frontend/image_store.h"
 #include "server/frontend/lifecycle.h"
 #include "server/frontend/metrics_options.h"
 
@@ -42,6 +43,8 @@ class Metrics {
   void SetStateSource(std::function<ServerState()> state);
   // Front-end gauges: live requests, encoded and decoded image bytes held.
   void SetFrontendSource(std::function<std::pair<int64_t, int64_t>()> live_and_image_bytes);
+
+  void SetImageStoreSource(std::function<ImageStore::Stats()> stats);
 
   // While true, nothing of requests is counted, and afterwards nothing of what the engine did
   // meanwhile: a warm-up is no traffic. Refusals and RPCs always count.
@@ -93,6 +96,7 @@ class Metrics {
   std::function<EngineLoad()> load_;
   std::function<std::vector<EngineLoad>()> worker_loads_;
   std::function<ServerState()> state_;
+  std::function<ImageStore::Stats()> image_store_;
   std::function<std::pair<int64_t, int64_t>()> frontend_;
 };
 

@@ -264,4 +264,13 @@ void NativeSeries::FollowEngine(const EngineLoad& load, bool count) {
   for (EngineTotal& engine : engine_totals_) engine.counter.Follow(load.*engine.total, count);
 }
 
+void NativeSeries::FollowStore(const ImageStore::Stats& stats, bool count) {
+  store_bytes.Set(static_cast<double>(stats.num_bytes));
+  store_entries.Set(static_cast<double>(stats.num_images));
+  absl::MutexLock lock(&mutex);
+  store_queries_.Follow(stats.num_queries, count);
+  store_hits_.Follow(stats.num_hits, count);
+  store_evictions_.Follow(stats.num_evictions, count);
+}
+
 }  // namespace parrot

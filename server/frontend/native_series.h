@@ -22,6 +22,7 @@
 #include "scheduler/engine.h"
 #include "scheduler/event.h"
 #include "server/frontend/cancel_stage.h"
+#include "server/frontend/image_store.h"
 #include "server/frontend/lifecycle.h"
 #include "server/frontend/metric_series.h"
 #include "server/frontend/metrics_options.h"
@@ -38,6 +39,8 @@ struct NativeSeries {
   void SetWorkers(const std::vector<EngineLoad>& loads);
   // Without `count`, what the engine has done since the last call does not count.
   void FollowEngine(const EngineLoad& load, bool count);
+  // The same of the image store.
+  void FollowStore(const ImageStore::Stats& stats, bool count);
 
   prometheus::Registry registry;
   const MetricMaker make{&registry, {}};
@@ -52,6 +55,10 @@ struct NativeSeries {
                     "KV blocks that are free to take and that a prefix may find.");
   Gauge& image_entries =
       make.NewGauge("parrot_image_cache_entries", "Images whose features the worker holds.");
+  Gauge& store_bytes = make.NewGauge("parrot_image_store_bytes",
+                                     "Bytes of the images that are kept by their digest.");
+  Gauge& store_entries =
+      make.NewGauge("parrot_image_store_entries", "Images that are kept by their digest.");
   Gauge& paused = make.NewGauge("parrot_engine_paused", "1 while an administrator has paused it.");
   Gauge& step_age =
       make.NewGauge("parrot_engine_last_step_age_seconds",
@@ -112,6 +119,14 @@ struct NativeSeries {
   void AddTotal(Counter& counter, int64_t EngineLoad::*total);
 
   std::vector<EngineTotal> engine_totals_ ABSL_GUARDED_BY(mutex);
+  FollowingCounter store_queries_ ABSL_GUARDED_BY(mutex){
+      make.NewCounter("parrot_image_store_queries_total",
+                      "Images that were looked for by digest, or by the digest of their bytes.")};
+  FollowingCounter store_hits_ ABSL_GUARDED_BY(mutex){
+      make.NewCounter("parrot_image_store_hits_total", "Of these, found: not decoded again.")};
+  FollowingCounter store_evictions_ ABSL_GUARDED_BY(mutex){
+      make.NewCounter("parrot_image_store_evictions_total",
+                      "Images forgotten to make room for others.")};
 };
 
 // The languages of the label `language`: the model's, and "other" last.

@@ -78,16 +78,24 @@ absl::Status WithPromptField(const absl::Status& status) {
 
 PromptBuilder::PromptBuilder(const Options& options,
                              const ChatTemplate& chat_template,
-                             const ClipImageProcessor& image_processor,
+                             const ImageIntake& image_intake,
                              Clock& clock)
     : options_(options),
       chat_template_(chat_template),
-      image_processor_(image_processor),
+      image_intake_(image_intake),
       clock_(clock) {}
 
 absl::StatusOr<PlacedImage> PromptBuilder::PrepareImage(ImageSpec image,
                                                         std::string_view tenant,
                                                         PreparedPrompt& prompt) const {
+  const bool has_weights = !image.expert_weights.empty();
+  PlacedImage placed{.num_tokens = options_.tokens_per_image,
+                     .routing = has_weights ? RoutingSource::kWeights : RoutingSource::kText,
+                     .weights = std::move(image.expert_weights)};
+  if (image.source == ImageSpec::Source::kDigest) {
+    placed.image = std::move(image.kept);
+    return placed;
+  }
   const absl::Time start = clock_.Now();
   std::string mime_type = image.mime_type.value_or("");
   if (image.source == ImageSpec::Source::kDataUri) {
@@ -99,16 +107,15 @@ absl::StatusOr<PlacedImage> PromptBuilder::PrepareImage(ImageSpec image,
     image.data = *std::move(bytes);
   }
   const absl::Duration decode_uri = clock_.Now() - start;
-  ASSIGN_OR_RETURN(PreprocessedImage preprocessed,
-                   image_processor_.Preprocess(image.data, mime_type, tenant));
-  prompt.decode_image += decode_uri + preprocessed.decode_time;
-  prompt.preprocess += preprocessed.preprocess_time;
-  prompt.encoded_image_bytes += static_cast<int64_t>(image.data.size());
-  const bool has_weights = !image.expert_weights.empty();
-  return PlacedImage{.image = std::move(preprocessed.input),
-                     .num_tokens = options_.tokens_per_image,
-                     .routing = has_weights ? RoutingSource::kWeights : RoutingSource::kText,
-                     .weights = std::move(image.expert_weights)};
+  ASSIGN_OR_RETURN(TakenImage taken, image_intake_.Take(image.data, mime_type, tenant));
+  prompt.decode_image += decode_uri + taken.decode_time;
+  prompt.preprocess += taken.preprocess_time;
+  if (!taken.was_known) {
+    ++prompt.num_decoded_images;
+    prompt.decoded_image_bytes += static_cast<int64_t>(image.data.size());
+  }
+  placed.image = std::move(taken.image.input);
+  return placed;
 }
 
 absl::StatusOr<PreparedPrompt> PromptBuilder::Build(

@@ -1,6 +1,7 @@
 // PromptBuilder: the work of one request before the engine: data URIs and image bytes to pixels and
-// hashes, messages to token ids. The cheap part first (tokens, so that a prompt that is too long
-// costs no image decode), and between any two parts it asks whether anybody still wants the result.
+// hashes (or what was kept of an image that is named by its digest), messages to token ids. The
+// cheap part first (tokens, so that a prompt that is too long costs no image decode), and between
+// any two parts it asks whether anybody still wants the result.
 //
 // Immutable after construction, so thread-safe: every thread of the pool uses the same one.
 #ifndef PARROT_SERVER_FRONTEND_PROMPT_BUILDER_H_
@@ -16,9 +17,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "model/api/token.h"
-#include "model/image/clip_image_processor.h"
 #include "model/text/chat_template.h"
 #include "scheduler/request.h"
+#include "server/frontend/image_intake.h"
 #include "server/frontend/validator.h"
 
 namespace parrot {
@@ -33,7 +34,8 @@ struct PreparedPrompt {
   bool pin_first_turn = false;
   int32_t num_text_tokens = 0;
   int32_t num_image_tokens = 0;
-  int64_t encoded_image_bytes = 0;
+  int32_t num_decoded_images = 0;   // the others were known
+  int64_t decoded_image_bytes = 0;  // encoded size of those
   absl::Duration tokenize;
   absl::Duration decode_image;
   absl::Duration preprocess;
@@ -48,7 +50,7 @@ class PromptBuilder {
   };
   PromptBuilder(const Options& options,
                 const ChatTemplate& chat_template,
-                const ClipImageProcessor& image_processor,
+                const ImageIntake& image_intake,
                 Clock& clock);
 
   // Takes the messages and the prefix out of `request`, the rest of it stays. Between two stages
@@ -75,7 +77,7 @@ class PromptBuilder {
 
   const Options options_;
   const ChatTemplate& chat_template_;
-  const ClipImageProcessor& image_processor_;
+  const ImageIntake& image_intake_;
   Clock& clock_;
 };
 

@@ -95,6 +95,22 @@ absl::Status NoExperts(std::string_view message) {
   return ErrorStatus(absl::StatusCode::kUnimplemented, message, {.reason = "NO_EXPERTS"});
 }
 
+absl::Status NoImageStore() {
+  return ErrorStatus(absl::StatusCode::kUnimplemented,
+                     "this server keeps no images",
+                     {.reason = "IMAGE_STORE_OFF"});
+}
+
+absl::StatusOr<Sha256Digest> ToDigest(std::string_view raw, std::string_view field) {
+  const std::optional<Sha256Digest> digest = Sha256Digest::FromBytes(raw);
+  if (digest.has_value()) return *digest;
+  return InvalidOption("INVALID_DIGEST",
+                       field,
+                       absl::StrCat(raw.size(), " bytes, a SHA-256 has 32"),
+                       absl::StrCat(raw.size()),
+                       "32");
+}
+
 absl::Status CheckLanguage(const std::string& language, const FrontendLimits& limits) {
   bool valid =
       !language.empty() && language.size() <= static_cast<size_t>(limits.max_language_bytes);
@@ -205,7 +221,13 @@ absl::Status Validator::CheckImage(const ImageSpec& image, ValidRequest& request
     case ImageSpec::Source::kNone:
       return InvalidOption("IMAGE_MISSING", "source", "required");
     case ImageSpec::Source::kDigest:
-      return UnsupportedOption("digest_sha256");
+      if (!options_.has_image_store) return UnsupportedOption("digest_sha256");
+      RETURN_IF_ERROR(ToDigest(image.data, "digest_sha256").status());
+      if (image.mime_type.has_value()) {
+        return InvalidOption("INVALID_DIGEST", "mime_type", "not allowed beside digest_sha256");
+      }
+      size = 0;
+      break;
     case ImageSpec::Source::kBytes:
       break;
     case ImageSpec::Source::kDataUri: {
@@ -221,12 +243,39 @@ absl::Status Validator::CheckImage(const ImageSpec& image, ValidRequest& request
   if (!image.expert_weights.empty()) RETURN_IF_ERROR(CheckExpertWeights(image.expert_weights));
   ++request.num_images;
   request.encoded_image_bytes += size;
-  if (size <= options_.limits.max_image_bytes) return absl::OkStatus();
+  return CheckImageSize(size);
+}
+
+absl::Status Validator::CheckImageSize(int64_t size_bytes) const {
+  const int64_t limit = options_.limits.max_image_bytes;
+  if (size_bytes <= limit) return absl::OkStatus();
   return ErrorStatus(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat(size, " encoded bytes, limit ", options_.limits.max_image_bytes),
+                     absl::StrCat(size_bytes, " encoded bytes, limit ", limit),
                      {.reason = "IMAGE_TOO_LARGE",
-                      .value = absl::StrCat(size),
-                      .limit = absl::StrCat(options_.limits.max_image_bytes)});
+                      .value = absl::StrCat(size_bytes),
+                      .limit = absl::StrCat(limit)});
+}
+
+absl::StatusOr<std::string> Validator::ValidateUpload(const std::optional<std::string>& model,
+                                                      std::string_view data) const {
+  if (!options_.has_image_store) return NoImageStore();
+  ASSIGN_OR_RETURN(std::string name, ResolveModel(model));
+  if (data.empty()) return InvalidOption("IMAGE_MISSING", "data", "required");
+  RETURN_IF_ERROR(WithField(CheckImageSize(static_cast<int64_t>(data.size())), "data"));
+  return name;
+}
+
+absl::StatusOr<std::vector<Sha256Digest>> Validator::ValidateDigests(
+    const std::vector<std::string>& digests) const {
+  if (!options_.has_image_store) return NoImageStore();
+  RETURN_IF_ERROR(CheckRange(
+      "digests_sha256", static_cast<int64_t>(digests.size()), 1, options_.limits.max_digests));
+  std::vector<Sha256Digest> parsed;
+  parsed.reserve(digests.size());
+  for (size_t i = 0; i < digests.size(); ++i) {
+    ASSIGN_OR_RETURN(parsed.emplace_back(), ToDigest(digests[i], Indexed("digests_sha256", i)));
+  }
+  return parsed;
 }
 
 absl::Status Validator::CheckExpertWeights(const std::vector<float>& weights) const {
@@ -486,11 +535,10 @@ absl::Status Validator::CheckPromptLogprobs(const SamplingParams& sampling,
                        absl::StrCat(limit));
 }
 
-std::vector<std::string> Validator::UnsupportedOptions() {
-  return {
-      "messages.parts.image.digest_sha256",
-      "json_schema",
-  };
+std::vector<std::string> Validator::UnsupportedOptions() const {
+  std::vector<std::string> options = {"json_schema"};
+  if (!options_.has_image_store) options.emplace_back("messages.parts.image.digest_sha256");
+  return options;
 }
 
 }  // namespace parrot

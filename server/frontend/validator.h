@@ -33,6 +33,7 @@ struct ValidatorOptions {
   int32_t vocab_size = 0;                 // stop ids are below it
   int32_t num_experts = 0;                // 0: nothing to route
   uint64_t default_seed = 0;
+  bool has_image_store = true;  // false: no digests
 };
 
 // A request whose options are in range. Text is valid UTF-8; images are encoded bytes or a data URI
@@ -71,6 +72,11 @@ class Validator {
   [[nodiscard]] absl::StatusOr<std::string> ResolveModel(
       const std::optional<std::string>& model) const;
   [[nodiscard]] absl::Status ValidateText(std::string_view text) const;
+  // The fields of PutImage and HasImage. UNIMPLEMENTED without an image store.
+  [[nodiscard]] absl::StatusOr<std::string> ValidateUpload(const std::optional<std::string>& model,
+                                                           std::string_view data) const;
+  [[nodiscard]] absl::StatusOr<std::vector<Sha256Digest>> ValidateDigests(
+      const std::vector<std::string>& digests) const;
   // The id to run under: the client's, or "" when it named none. INVALID_ARGUMENT when it is not
   // 1..128 printable ASCII characters, or the two differ.
   [[nodiscard]] absl::StatusOr<std::string> ResolveRequestId(const GenerateSpec& spec) const;
@@ -88,13 +94,14 @@ class Validator {
 
   const ValidatorOptions& options() const { return options_; }
   // Field paths of options that are answered with UNIMPLEMENTED, for GetModelInfo.
-  static std::vector<std::string> UnsupportedOptions();
+  std::vector<std::string> UnsupportedOptions() const;
 
  private:
   absl::Status CheckMessages(const std::vector<MessageSpec>& messages, ValidRequest& request) const;
   absl::Status CheckParts(const MessageSpec& message, ValidRequest& request) const;
   absl::Status CheckText(std::string_view text, ValidRequest& request) const;
   absl::Status CheckImage(const ImageSpec& image, ValidRequest& request) const;
+  absl::Status CheckImageSize(int64_t size_bytes) const;
   absl::Status CheckExpertWeights(const std::vector<float>& weights) const;
   absl::Status CheckSampling(const SamplingSpec& spec, ValidRequest& request) const;
   absl::Status CheckStop(const StopSpec& spec, ValidRequest& request) const;

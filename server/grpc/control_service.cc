@@ -278,6 +278,12 @@ void ControlService::FillLoad(const Frontend& frontend, v1::GetLoadResponse& res
   for (const EngineLoad& worker : frontend.worker_loads()) {
     FillWorker(worker, *response.add_workers());
   }
+  const ImageStore::Stats images = frontend.image_store();
+  response.set_image_store_bytes(images.num_bytes);
+  response.set_image_store_images(images.num_images);
+  response.set_image_store_queries_total(images.num_queries);
+  response.set_image_store_hits_total(images.num_hits);
+  response.set_image_store_evictions_total(images.num_evictions);
   if (!load.step_in_flight) return;
   const absl::Duration age = absl::Now() - load.oldest_step_start;
   response.set_step_in_flight_seconds(absl::ToDoubleSeconds(std::max(age, absl::ZeroDuration())));

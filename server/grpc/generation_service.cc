@@ -3,10 +3,12 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "server/grpc/generate_call.h"
 #include "server/grpc/inline_answer.h"
+#include "server/grpc/put_image_call.h"
 #include "server/grpc/request_conversion.h"
 #include "server/grpc/response_conversion.h"
 #include "server/grpc/unary_answer_call.h"
@@ -92,6 +94,34 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
         out.set_model(std::move(result.model));
         FillUsage(result.usage, *out.mutable_usage());
         out.set_max_model_len(result.max_model_len);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* GenerationService::PutImage(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  return PutImageCall::Start(context, *request, response, &environment_, frontend_.load());
+}
+
+grpc::ServerUnaryReactor* GenerationService::HasImage(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  Frontend* frontend = frontend_.load();
+  return AnswerInline<v1::HasImageRequest, v1::HasImageResponse>(
+      RpcCall(context, "HasImage", &environment_, frontend),
+      context,
+      *request,
+      response,
+      [frontend](const Identity& identity,
+                 const v1::HasImageRequest& in,
+                 v1::HasImageResponse& out) -> absl::Status {
+        const std::vector<std::string> digests(in.digests_sha256().begin(),
+                                               in.digests_sha256().end());
+        ASSIGN_OR_RETURN(Frontend::HasImagesResult result,
+                         frontend->HasImages(ModelOf(in), digests, identity));
+        out.set_model(std::move(result.model));
+        out.mutable_present()->Add(result.present.begin(), result.present.end());
         return absl::OkStatus();
       });
 }

@@ -20,8 +20,10 @@ using RawParrotService = v1::ParrotService::WithRawCallbackMethod_Generate<
         v1::ParrotService::WithRawCallbackMethod_Route<
             v1::ParrotService::WithRawCallbackMethod_Tokenize<
                 v1::ParrotService::WithRawCallbackMethod_CountTokens<
-                    v1::ParrotService::WithRawCallbackMethod_GetModelInfo<
-                        v1::ParrotService::Service>>>>>>;
+                    v1::ParrotService::WithRawCallbackMethod_PutImage<
+                        v1::ParrotService::WithRawCallbackMethod_HasImage<
+                            v1::ParrotService::WithRawCallbackMethod_GetModelInfo<
+                                v1::ParrotService::Service>>>>>>>>;
 
 struct GenerationServiceOptions {
   WireLimits wire_limits;
@@ -54,6 +56,12 @@ class GenerationService final : public RawParrotService {
   grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* PutImage(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* HasImage(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override;

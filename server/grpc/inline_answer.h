@@ -4,10 +4,15 @@
 //   return AnswerInline<v1::FooRequest, v1::FooResponse>(
 //       RpcCall(context, "Foo", &environment_, frontend), context, *request, response,
 //       [frontend](v1::FooRequest& in, v1::FooResponse& out) { return frontend->Foo(in, out); });
+//
+// A function that wants to know who calls takes the Identity first.
 #ifndef PARROT_SERVER_GRPC_INLINE_ANSWER_H_
 #define PARROT_SERVER_GRPC_INLINE_ANSWER_H_
 
+#include <type_traits>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
@@ -25,8 +30,13 @@ grpc::ServerUnaryReactor* AnswerInline(RpcCall rpc,
                                        Answer answer) {
   Request request;
   Response response;
-  absl::Status status = rpc.Open(bytes, request).status();
-  if (status.ok()) status = answer(request, response);
+  const absl::StatusOr<Identity> identity = rpc.Open(bytes, request);
+  absl::Status status = identity.status();
+  if constexpr (std::is_invocable_v<Answer, const Identity&, Request&, Response&>) {
+    if (status.ok()) status = answer(*identity, request, response);
+  } else {
+    if (status.ok()) status = answer(request, response);
+  }
   if (status.ok()) {
     *out = ToByteBuffer(response);
     rpc.AddInitialMetadata();

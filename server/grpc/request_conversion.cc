@@ -141,4 +141,12 @@ GenerateSpec SpecFromCountTokens(v1::CountTokensRequest& request) {
   return FromConversation(request);
 }
 
+PutImageSpec SpecFromPutImage(v1::PutImageRequest& request) {
+  PutImageSpec spec;
+  if (request.has_model()) spec.model = std::move(*request.mutable_model());
+  spec.data = std::move(*request.mutable_data());
+  if (request.has_mime_type()) spec.mime_type = std::move(*request.mutable_mime_type());
+  return spec;
+}
+
 }  // namespace parrot

@@ -6,12 +6,15 @@
 
 #include "parrot/v1/generation.pb.h"
 #include "server/frontend/generate_spec.h"
+#include "server/frontend/image_uploads.h"
 
 namespace parrot {
 
 GenerateSpec SpecFromGenerate(v1::GenerateRequest& request);
 GenerateSpec SpecFromRoute(v1::RouteRequest& request);
 GenerateSpec SpecFromCountTokens(v1::CountTokensRequest& request);
+// The times are the caller's to add.
+PutImageSpec SpecFromPutImage(v1::PutImageRequest& request);
 
 }  // namespace parrot
 

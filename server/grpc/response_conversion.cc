@@ -1,5 +1,6 @@
 #include "server/grpc/response_conversion.h"
 
+#include <string>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -76,6 +77,7 @@ void FillLimits(const FrontendLimits& limits, v1::Limits& out) {
   out.set_max_choices(limits.max_choices);
   out.set_max_choice_bytes(limits.max_choice_bytes);
   out.set_max_prompt_logprobs(limits.max_prompt_logprobs);
+  out.set_max_digests(limits.max_digests);
 }
 
 }  // namespace
@@ -171,6 +173,16 @@ void FillFinish(const OutputFinishedEvent& event, v1::Finish& finish) {
   FillUsage(event.usage, *finish.mutable_usage());
   FillTimings(event.timings, *finish.mutable_timings());
   FillRouting(event.routing, *finish.mutable_routing());
+}
+
+void FillPutImage(const PutImageResult& result, v1::PutImageResponse& out) {
+  out.set_model(result.model);
+  out.set_digest_sha256(std::string(result.digest.view()));
+  out.set_mime_type(result.mime_type);
+  out.set_width(result.width);
+  out.set_height(result.height);
+  out.set_image_tokens(result.image_tokens);
+  out.set_was_known(result.was_known);
 }
 
 void FillModelInfo(const ModelInfo& info, v1::GetModelInfoResponse& out) {

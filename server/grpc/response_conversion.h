@@ -28,6 +28,7 @@ void FillUsage(const Usage& usage, v1::Usage& out);
 void FillTimings(const AnswerTimings& timings, v1::Timings& out);
 void FillRouting(const std::vector<ImageRouting>& routing,
                  google::protobuf::RepeatedPtrField<v1::ImageRouting>& out);
+void FillPutImage(const PutImageResult& result, v1::PutImageResponse& out);
 void FillModelInfo(const ModelInfo& info, v1::GetModelInfoResponse& out);
 
 }  // namespace parrot

@@ -71,6 +71,15 @@ void AddSpecificDetails(const ErrorFacts& facts, grpc::StatusCode code, google::
     resource.set_description(out.message());
     out.add_details()->PackFrom(resource);
   }
+  if (!facts.subjects.empty()) {
+    google::rpc::PreconditionFailure failure;
+    for (const std::string& subject : facts.subjects) {
+      google::rpc::PreconditionFailure::Violation* violation = failure.add_violations();
+      violation->set_type(facts.reason);
+      violation->set_subject(subject);
+    }
+    out.add_details()->PackFrom(failure);
+  }
   if (facts.retry_after > absl::ZeroDuration()) {
     const int64_t ns = absl::ToInt64Nanoseconds(facts.retry_after);
     google::rpc::RetryInfo retry;

@@ -335,6 +335,14 @@ void AddRequestOptions(std::vector<OptionSpec>& table) {
       &Options::preprocess_threads,
       0,
       256));
+  add(SizeOption(
+      {"image-store-memory",
+       group,
+       "Memory for the pixels of images that were sent, so that a client may name one by "
+       "its digest instead of sending it again. 0: keep none."},
+      &Options::image_store_memory_bytes,
+      0,
+      int64_t{1} << 46));
   add(BoolOption({"apply-exif-orientation",
                   group,
                   "Turn photos as their EXIF data say; the model was trained without."},

@@ -46,8 +46,9 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   absl::Duration step_timeout = absl::Seconds(600);         // a longer step counts as a dead engine
 
   // Requests.
-  int32_t max_images_per_prompt = 1;  // --limit-mm-per-prompt image=N
-  int32_t preprocess_threads = 0;     // 0: one for two cores
+  int32_t max_images_per_prompt = 1;                      // --limit-mm-per-prompt image=N
+  int32_t preprocess_threads = 0;                         // 0: one for two cores
+  int64_t image_store_memory_bytes = int64_t{128} << 20;  // of images that digests name; 0: none
   bool apply_exif_orientation = false;
 
   // Network.

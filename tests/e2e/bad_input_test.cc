@@ -81,6 +81,8 @@ std::unique_ptr<google::protobuf::Message> NewRequest(const std::string& method)
   if (method == "Route") return std::make_unique<v1::RouteRequest>();
   if (method == "Tokenize") return std::make_unique<v1::TokenizeRequest>();
   if (method == "CountTokens") return std::make_unique<v1::CountTokensRequest>();
+  if (method == "PutImage") return std::make_unique<v1::PutImageRequest>();
+  if (method == "HasImage") return std::make_unique<v1::HasImageRequest>();
   if (method == "GetModelInfo") return std::make_unique<v1::GetModelInfoRequest>();
   return std::make_unique<v1::GenerateRequest>();
 }

@@ -9,6 +9,8 @@
 #include "base/error_status.h"
 #include "gtest/gtest.h"
 #include "server/frontend/frontend.h"
+#include "server/frontend/image_intake.h"
+#include "server/frontend/image_store.h"
 #include "server/frontend/prompt_builder.h"
 #include "tests/server/frontend/frontend_bench.h"
 
@@ -73,10 +75,12 @@ TEST(FrontendCancelTest, WhileQueued) {
 
 TEST(FrontendCancelTest, BetweenAnyTwoStagesOfPreparation) {
   const NanoModel& model = NanoModel::Get();
+  ImageStore no_store(0);
+  const ImageIntake intake(*model.image_processor, no_store, Clock::Real());
   const PromptBuilder builder(
       {.max_prompt_tokens = 2048, .tokens_per_image = model.config.vision.num_tokens()},
       *model.chat_template,
-      *model.image_processor,
+      intake,
       Clock::Real());
   FrontendOptions options = NanoOptions();
   const Validator validator(

@@ -21,11 +21,12 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr int32_t kVocabSize = 1000;
 
-Validator MakeValidator(int32_t max_images = 2) {
+Validator MakeValidator(int32_t max_images = 2, bool has_image_store = true) {
   ValidatorOptions options{.served_names = {"parrot", "alias"},
                            .vocab_size = kVocabSize,
                            .num_experts = 6,
-                           .default_seed = 7};
+                           .default_seed = 7,
+                           .has_image_store = has_image_store};
   options.limits.max_images = max_images;
   return Validator(options);
 }
@@ -229,7 +230,11 @@ TEST(ValidatorTest, Images) {
     };
   };
   const std::string field = "messages[0].parts[1].image";
-  ImageSpec digest{.source = ImageSpec::Source::kDigest, .data = std::string(32, 'd')};
+  const auto digest = [](size_t num_bytes) {
+    return ImageSpec{.source = ImageSpec::Source::kDigest, .data = std::string(num_bytes, 'd')};
+  };
+  ImageSpec typed_digest = digest(32);
+  typed_digest.mime_type = "image/png";
   const auto weighted = [](std::vector<float> weights) {
     ImageSpec image = Bytes(10);
     image.expert_weights = std::move(weights);
@@ -269,11 +274,22 @@ TEST(ValidatorTest, Images) {
        Code::kInvalidArgument,
        field + ".source",
        "IMAGE_MISSING"},
-      {"digest",
-       images({digest}),
-       Code::kUnimplemented,
+      {"digest", images({digest(32), Bytes(10)})},
+      {"digest of 31 bytes",
+       images({digest(31)}),
+       Code::kInvalidArgument,
        field + ".digest_sha256",
-       "UNSUPPORTED_OPTION"},
+       "INVALID_DIGEST"},
+      {"digest in hexadecimal",
+       images({Bytes(1), digest(64)}),
+       Code::kInvalidArgument,
+       "messages[0].parts[2].image.digest_sha256",
+       "INVALID_DIGEST"},
+      {"digest with a type beside",
+       images({typed_digest}),
+       Code::kInvalidArgument,
+       field + ".mime_type",
+       "INVALID_DIGEST"},
       {"one expert", images(weighted({0, 0, 1, 0, 0, 0}))},
       {"even weights", images(weighted({.1667f, .1667f, .1667f, .1667f, .1666f, .1666f}))},
       {"weights as printed", images(weighted({.5f, .3f, .2009f, 0, 0, 0}))},
@@ -625,12 +641,54 @@ TEST(ValidatorTest, OtherOptions) {
   Check(cases);
 
   // The list that GetModelInfo shows is the list that the table proves.
-  std::set<std::string> proved = {"messages.parts.image.digest_sha256"};  // in Images above
+  std::set<std::string> proved;
   for (const Case& test : cases) {
     if (test.code == no) proved.insert(test.field);
   }
-  const std::vector<std::string> listed = Validator::UnsupportedOptions();
+  std::vector<std::string> listed = MakeValidator().UnsupportedOptions();
   EXPECT_EQ(proved, std::set<std::string>(listed.begin(), listed.end()));
+
+  const Validator storeless = MakeValidator(/*max_images=*/2, /*has_image_store=*/false);
+  GenerateSpec digest = Good();
+  digest.messages[0].parts.emplace_back(
+      ImageSpec{.source = ImageSpec::Source::kDigest, .data = std::string(32, 'd')});
+  const absl::Status refused = storeless.Validate(std::move(digest)).status();
+  EXPECT_EQ(refused.code(), no);
+  EXPECT_EQ(GetErrorFacts(refused).reason, unsupported);
+  EXPECT_EQ(GetErrorFacts(refused).field, "messages[0].parts[1].image.digest_sha256");
+  listed = storeless.UnsupportedOptions();
+  EXPECT_EQ(listed.back(), "messages.parts.image.digest_sha256");
+}
+
+TEST(ValidatorTest, UploadsAndDigests) {
+  const Validator validator = MakeValidator();
+  EXPECT_EQ(validator.ValidateUpload(std::nullopt, "x").value(), "parrot");
+  EXPECT_EQ(validator.ValidateUpload("alias", std::string(10 << 20, 'x')).value(), "alias");
+  const auto facts = [](const absl::Status& status) {
+    const ErrorFacts facts = GetErrorFacts(status);
+    return facts.reason + " " + facts.field;
+  };
+  EXPECT_EQ(facts(validator.ValidateUpload("other", "x").status()), "MODEL_NOT_FOUND model");
+  EXPECT_EQ(facts(validator.ValidateUpload({}, "").status()), "IMAGE_MISSING data");
+  EXPECT_EQ(facts(validator.ValidateUpload({}, std::string((10 << 20) + 1, 'x')).status()),
+            "IMAGE_TOO_LARGE data");
+
+  const std::string digest = "0123456789abcdef0123456789abcdef";
+  const auto parsed = validator.ValidateDigests({digest, digest});
+  ASSERT_EQ(parsed.value().size(), 2u);
+  EXPECT_EQ(parsed->back().view(), digest);
+  EXPECT_EQ(facts(validator.ValidateDigests({}).status()), "OUT_OF_RANGE digests_sha256");
+  EXPECT_EQ(facts(validator.ValidateDigests(std::vector<std::string>(65, digest)).status()),
+            "OUT_OF_RANGE digests_sha256");
+  EXPECT_EQ(facts(validator.ValidateDigests({digest, "short"}).status()),
+            "INVALID_DIGEST digests_sha256[1]");
+
+  const Validator storeless = MakeValidator(/*max_images=*/2, /*has_image_store=*/false);
+  for (const absl::Status& status :
+       {storeless.ValidateUpload({}, "x").status(), storeless.ValidateDigests({digest}).status()}) {
+    EXPECT_EQ(status.code(), Code::kUnimplemented);
+    EXPECT_EQ(GetErrorFacts(status).reason, "IMAGE_STORE_OFF");
+  }
 }
 
 TEST(ValidatorTest, RequestHoldsWhatWasAsked) {
