@@ -36,6 +36,7 @@ struct Details {
 void ReadDetail(const google::protobuf::Any& any, Details* details) {
   google::rpc::ErrorInfo info;
   google::rpc::BadRequest bad_request;
+  google::rpc::PreconditionFailure failure;
   google::rpc::RetryInfo retry;
   google::rpc::RequestInfo request;
   if (any.Is<google::rpc::ErrorInfo>() && any.UnpackTo(&info)) {
@@ -46,6 +47,10 @@ void ReadDetail(const google::protobuf::Any& any, Details* details) {
   } else if (any.Is<google::rpc::BadRequest>() && any.UnpackTo(&bad_request)) {
     if (bad_request.field_violations_size() > 0) {
       details->facts.field = bad_request.field_violations(0).field();
+    }
+  } else if (any.Is<google::rpc::PreconditionFailure>() && any.UnpackTo(&failure)) {
+    for (const auto& violation : failure.violations()) {
+      details->facts.subjects.push_back(violation.subject());
     }
   } else if (any.Is<google::rpc::RetryInfo>() && any.UnpackTo(&retry)) {
     details->facts.retry_after = absl::Seconds(retry.retry_delay().seconds()) +

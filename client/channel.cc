@@ -29,7 +29,7 @@ absl::Status Invalid(const std::string& option, const std::string& what, std::st
                    option);
 }
 
-std::shared_ptr<grpc::ChannelCredentials> Credentials(const TlsOptions& tls) {
+std::shared_ptr<grpc::ChannelCredentials> Credentials(const ClientTlsOptions& tls) {
   if (!tls.enabled) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
   ssl.pem_root_certs = tls.ca_pem;

@@ -11,7 +11,7 @@
 namespace parrot {
 
 // PEM texts, not paths. A client certificate is the pair cert_pem and key_pem.
-struct TlsOptions {
+struct ClientTlsOptions {
   bool enabled = false;
   std::string ca_pem;  // empty: the system's certificates
   std::string cert_pem;
@@ -22,7 +22,7 @@ struct ClientOptions {
   // HOST:PORT, or any gRPC name: "dns:///parrot.default.svc:8001" of a headless service spreads
   // calls over its pods (round_robin), "unix:PATH".
   std::string target = "127.0.0.1:8001";
-  TlsOptions tls;
+  ClientTlsOptions tls;
   // Sent as `authorization: Bearer KEY`. Empty: none. Without TLS it travels in the clear.
   std::string api_key;
   // Deadline of calls that do not set their own. The server's default is the same.
@@ -37,6 +37,9 @@ struct ClientOptions {
   // Attempts of one call, the first included, on UNAVAILABLE and RESOURCE_EXHAUSTED before any
   // response: 0.2 s to 5 s apart, or what the server asks for. 1: no retries; most 5.
   int32_t max_attempts = 3;
+  // Images that the server was sent before go as their SHA-256, 32 bytes, and once more as bytes
+  // where it has forgotten them. The answers are the same.
+  bool name_known_images = true;
 };
 
 struct CallOptions {

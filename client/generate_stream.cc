@@ -8,16 +8,35 @@
 
 namespace parrot {
 
-GenerateStream::GenerateStream(std::unique_ptr<ResponseStream<v1::GenerateResponse>> stream,
-                               int32_t num_outputs)
-    : stream_(std::move(stream)), num_outputs_(num_outputs) {}
+GenerateStream::GenerateStream(std::unique_ptr<Stream> stream, int32_t num_outputs, Hooks hooks)
+    : stream_(std::move(stream)), hooks_(std::move(hooks)), num_outputs_(num_outputs) {}
 
 bool GenerateStream::Next(v1::GenerateResponse* event) {
-  if (!stream_->Next(event)) return false;
+  while (!stream_->Next(event)) {
+    if (!CallAgain()) return false;
+  }
+  hooks_.on_failed = nullptr;
+  if (hooks_.on_accepted != nullptr) std::exchange(hooks_.on_accepted, nullptr)();
   if (event->has_finish()) ++num_finished_;
   if (event->has_accepted()) request_id_ = event->accepted().request_id();
   if (request_id_.empty()) request_id_ = stream_->request_id();
   return true;
+}
+
+bool GenerateStream::CallAgain() {
+  if (hooks_.on_failed == nullptr) return false;
+  std::unique_ptr<Stream> again = std::exchange(hooks_.on_failed, nullptr)(stream_->Finish());
+  if (again == nullptr) return false;
+  absl::MutexLock lock(&mutex_);
+  if (cancelled_) again->Cancel();
+  stream_ = std::move(again);
+  return true;
+}
+
+void GenerateStream::Cancel() {
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  stream_->Cancel();
 }
 
 absl::Status GenerateStream::Finish() {

@@ -13,8 +13,10 @@
 //   RETURN_IF_ERROR(stream->Finish());
 //
 // Calls that fail with UNAVAILABLE or RESOURCE_EXHAUSTED before any response are made again (see
-// ClientOptions::max_attempts); nothing else is. A request over max_send_message_bytes fails here
-// with RESOURCE_EXHAUSTED, reason MESSAGE_TOO_LARGE, and is not retried.
+// ClientOptions::max_attempts), and a call that named an image which the server has forgotten is
+// made again with its bytes (ClientOptions::name_known_images); nothing else is. A request over
+// max_send_message_bytes fails here with RESOURCE_EXHAUSTED, reason MESSAGE_TOO_LARGE, and is not
+// retried.
 //
 // Owns its channel and its connection. Thread-safe; calls of several threads share them. Streams
 // may outlive the client.
@@ -27,9 +29,9 @@
 #include "absl/status/statusor.h"
 #include "client/client_options.h"
 #include "client/generate_stream.h"
-#include "client/response_stream.h"
+#include "client/server_stream.h"
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "grpcpp/support/async_stream.h"
 #include "parrot/v1/generation.grpc.pb.h"
@@ -37,7 +39,7 @@
 namespace parrot {
 
 using HealthState = grpc::health::v1::HealthCheckResponse;
-using HealthStream = ResponseStream<HealthState>;
+using HealthStream = ServerStream<HealthState>;
 
 // How Watch meets a server that cannot be reached.
 enum class WhenUnreachable {
@@ -56,7 +58,7 @@ class ParrotClient {
                                            const CallOptions& call = {});
   // For programs that keep many calls in flight on few threads: a call on the caller's queue, not
   // started. The same errors, sizes and metadata; CallOptions::cancellation is the caller's to
-  // attach. `context` outlives `reader`, `queue` both.
+  // attach, and images go as the request has them. `context` outlives `reader`, `queue` both.
   struct PreparedGenerate {
     std::unique_ptr<grpc::ClientContext> context;
     std::unique_ptr<grpc::ClientAsyncReader<v1::GenerateResponse>> reader;
@@ -72,6 +74,11 @@ class ParrotClient {
                                                 const CallOptions& call = {});
   absl::StatusOr<v1::CountTokensResponse> CountTokens(const v1::CountTokensRequest& request,
                                                       const CallOptions& call = {});
+  // Sends an image ahead of the questions about it. OK: requests of this client name it.
+  absl::StatusOr<v1::PutImageResponse> PutImage(const v1::PutImageRequest& request,
+                                                const CallOptions& call = {});
+  absl::StatusOr<v1::HasImageResponse> HasImage(const v1::HasImageRequest& request,
+                                                const CallOptions& call = {});
   absl::StatusOr<v1::GetModelInfoResponse> GetModelInfo(const v1::GetModelInfoRequest& request,
                                                         const CallOptions& call = {});
 
@@ -84,18 +91,11 @@ class ParrotClient {
                                             const CallOptions& call = {});
 
  private:
-  ParrotClient(const ClientOptions& options, const std::shared_ptr<grpc::Channel>& channel);
+  class Connection;
+  explicit ParrotClient(std::shared_ptr<Connection> connection);
 
-  absl::StatusOr<std::unique_ptr<grpc::ClientContext>> NewContext(const CallOptions& call,
-                                                                  absl::Duration timeout) const;
-  absl::Status CheckSize(int64_t size_bytes) const;
-  template <typename Request, typename Response, typename Method>
-  absl::StatusOr<Response> Call(const Request& request, const CallOptions& call, Method method);
-
-  // Constant after construction.
-  const ClientOptions options_;
-  const std::unique_ptr<v1::ParrotService::Stub> parrot_;
-  const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  // With streams that may have to call again.
+  const std::shared_ptr<Connection> connection_;
 };
 
 }  // namespace parrot

@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error_status.h"
+#include "base/hash.h"
 #include "child_process.h"
 #include "fake_parrot_server.h"
 #include "gmock/gmock.h"
@@ -75,6 +77,28 @@ TEST_F(ChatTest, CommandsShapeTheNextRequest) {
   ASSERT_EQ(requests[1].messages_size(), 1);
   ASSERT_EQ(requests[1].messages(0).parts_size(), 1);
   EXPECT_EQ(requests[1].messages(0).parts(0).text(), "/slash");
+}
+
+TEST_F(ChatTest, LaterTurnsNameThePictureAndAForgottenOneIsSentAgain) {
+  ErrorFacts forgotten{.reason = "IMAGE_NOT_FOUND"};
+  const std::string image = ReadGoldenFile("images/files/rgb_1x1.png");
+  forgotten.subjects = {Sha256Of(image).ToHex()};
+  const auto answer = AnswerEvents({"A bird."});
+  server_.SetScripts(
+      {{.events = answer},
+       {.events = answer},
+       {.status = DetailedStatus(grpc::StatusCode::FAILED_PRECONDITION, "unknown", forgotten)},
+       {.events = answer}});
+  const ChildResult result =
+      RunChild(Command(), std::string("/image ") + kPicture + "\nfirst\nsecond\nthird\n");
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_EQ(result.output, "A bird.\nA bird.\nA bird.\n");
+  EXPECT_THAT(result.error, Not(HasSubstr("error")));
+  const auto requests = Requests();
+  ASSERT_EQ(requests.size(), 4u);
+  const auto picture = [&requests](size_t i) { return requests[i].messages(0).parts(0).image(); };
+  for (const size_t i : {0, 3}) EXPECT_EQ(picture(i).data(), image);
+  for (const size_t i : {1, 2}) EXPECT_EQ(picture(i).digest_sha256(), Sha256Of(image).view());
 }
 
 TEST_F(ChatTest, HelpAndMistakesDoNotAskTheServer) {

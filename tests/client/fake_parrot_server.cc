@@ -122,8 +122,16 @@ grpc::Status DetailedStatus(grpc::StatusCode code,
   info.set_domain("parrot");
   if (!facts.value.empty()) (*info.mutable_metadata())["value"] = facts.value;
   if (!facts.limit.empty()) (*info.mutable_metadata())["limit"] = facts.limit;
+  if (!facts.field.empty()) (*info.mutable_metadata())["field"] = facts.field;
   status.add_details()->PackFrom(info);
-  if (!facts.field.empty()) {
+  if (!facts.subjects.empty()) {
+    google::rpc::PreconditionFailure failure;
+    for (const std::string& subject : facts.subjects) {
+      failure.add_violations()->set_subject(subject);
+    }
+    status.add_details()->PackFrom(failure);
+  }
+  if (code == grpc::StatusCode::INVALID_ARGUMENT && !facts.field.empty()) {
     google::rpc::BadRequest bad;
     bad.add_field_violations()->set_field(facts.field);
     status.add_details()->PackFrom(bad);

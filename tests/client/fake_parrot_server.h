@@ -32,7 +32,8 @@ std::vector<v1::GenerateResponse> AnswerEvents(const std::vector<std::string>& t
 v1::GenerateResponse DeltaEvent(const std::string& text, int32_t token_id);
 v1::ImageRouting SixExperts(int32_t image_index);
 
-// A status as the server makes it: ErrorInfo, BadRequest, RetryInfo, RequestInfo.
+// A status as the server makes it: ErrorInfo, BadRequest, PreconditionFailure, RetryInfo,
+// RequestInfo.
 grpc::Status DetailedStatus(grpc::StatusCode code,
                             const std::string& message,
                             const ErrorFacts& facts,

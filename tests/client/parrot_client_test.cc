@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/error_status.h"
+#include "base/hash.h"
 #include "client/call_status.h"
 #include "client/cancellation.h"
 #include "client/channel.h"
@@ -398,10 +399,10 @@ TEST(ParrotClient, TlsChecksTheServersCertificate) {
   grpc::SslServerCredentialsOptions ssl;
   ssl.pem_key_cert_pairs.push_back({identity.key_pem, identity.cert_pem});
   FakeParrotServer server(grpc::SslServerCredentials(ssl));
-  const TlsOptions trusted = {.enabled = true, .ca_pem = identity.cert_pem};
+  const ClientTlsOptions trusted = {.enabled = true, .ca_pem = identity.cert_pem};
   EXPECT_TRUE(Connect(server, {.tls = trusted})->Route({}).ok());
-  const TlsOptions stranger = {.enabled = true,
-                               .ca_pem = MakeSelfSignedCertificate("localhost").cert_pem};
+  const ClientTlsOptions stranger = {.enabled = true,
+                                     .ca_pem = MakeSelfSignedCertificate("localhost").cert_pem};
   EXPECT_EQ(Connect(server, {.tls = stranger})->Route({}).status().code(),
             absl::StatusCode::kUnavailable);
 }
@@ -413,7 +414,7 @@ TEST(ParrotClient, MutualTlsShowsTheClientsCertificate) {
   ssl.pem_root_certs = caller.cert_pem;
   ssl.pem_key_cert_pairs.push_back({identity.key_pem, identity.cert_pem});
   FakeParrotServer server(grpc::SslServerCredentials(ssl));
-  TlsOptions tls = {.enabled = true, .ca_pem = identity.cert_pem};
+  ClientTlsOptions tls = {.enabled = true, .ca_pem = identity.cert_pem};
   EXPECT_EQ(Connect(server, {.tls = tls})->Route({}).status().code(),
             absl::StatusCode::kUnavailable);
   tls.cert_pem = caller.cert_pem;
@@ -427,6 +428,173 @@ TEST(Channel, ServiceConfigStatesThePolicy) {
     EXPECT_THAT(config, HasSubstr(part));
   }
   EXPECT_THAT(ServiceConfigJson(1), ::testing::Not(HasSubstr("retryPolicy")));
+}
+
+// -- Images that the server knows ----------------------------------------------------------------
+
+grpc::Status UnknownImages(const std::vector<std::string>& images) {
+  ErrorFacts facts{.reason = "IMAGE_NOT_FOUND",
+                   .field = "messages[0].parts[0].image.digest_sha256"};
+  for (const std::string& image : images) facts.subjects.push_back(Sha256Of(image).ToHex());
+  return DetailedStatus(grpc::StatusCode::FAILED_PRECONDITION, "not known here", facts);
+}
+
+// "=BYTES" or "#image", the digest's name, of each image of a request.
+std::vector<std::string> ImagesOf(const v1::GenerateRequest& request,
+                                  const std::vector<std::string>& named) {
+  std::vector<std::string> images;
+  for (const v1::Message& message : request.messages()) {
+    for (const v1::Part& part : message.parts()) {
+      if (part.image().has_data()) images.push_back("=" + part.image().data());
+      for (const std::string& image : named) {
+        if (part.image().digest_sha256() == Sha256Of(image).view()) images.push_back("#" + image);
+      }
+    }
+  }
+  return images;
+}
+
+// One list for each call that the server saw.
+std::vector<std::vector<std::string>> AllImages(const FakeParrotServer& server) {
+  std::vector<std::vector<std::string>> all;
+  for (const FakeParrotServer::Seen& seen : server.seen()) {
+    all.push_back(ImagesOf(seen.request, {"PNG", "JPG"}));
+  }
+  return all;
+}
+
+TEST(ParrotClientImages, GoAsBytesOnceAndByTheirDigestFromThenOn) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  v1::GenerateRequest question = Question({"PNG"});
+  question.mutable_messages(0)->mutable_parts(0)->mutable_image()->set_mime_type("image/png");
+  EXPECT_EQ(ReadText(*client->Generate(question)), "A blue bird.");
+  EXPECT_EQ(ReadText(*client->Generate(question)), "A blue bird.");
+  EXPECT_TRUE(client->GenerateUnary(Question({"JPG", "PNG"})).ok());
+  v1::RouteRequest route;
+  *route.mutable_messages() = Question({"PNG", "JPG"}).messages();
+  EXPECT_TRUE(client->Route(route).ok());
+  EXPECT_THAT(AllImages(server),
+              ElementsAre(ElementsAre("=PNG"),
+                          ElementsAre("#PNG"),
+                          ElementsAre("=JPG", "#PNG"),
+                          ElementsAre("#PNG", "#JPG")));
+  // A type is not allowed beside a digest.
+  EXPECT_FALSE(server.seen()[1].request.messages(0).parts(0).image().has_mime_type());
+  EXPECT_TRUE(question.messages(0).parts(0).image().has_data());  // the caller's stays as it was
+}
+
+TEST(ParrotClientImages, AreNotKnownFromCallsThatFailedOrLookedAtNone) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  server.FailUnaryCalls(
+      {DetailedStatus(grpc::StatusCode::INVALID_ARGUMENT, "broken", {.reason = "IMAGE_FORMAT"})});
+  EXPECT_FALSE(client->GenerateUnary(Question({"PNG"})).ok());
+  v1::CountTokensRequest count;
+  *count.mutable_messages() = Question({"PNG"}).messages();
+  EXPECT_TRUE(client->CountTokens(count).ok());
+  EXPECT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  EXPECT_TRUE(client->CountTokens(count).ok());
+  EXPECT_THAT(
+      AllImages(server),
+      ElementsAre(
+          ElementsAre("=PNG"), ElementsAre("=PNG"), ElementsAre("=PNG"), ElementsAre("#PNG")));
+}
+
+TEST(ParrotClientImages, ThatTheServerForgotAreSentAgainOnceAndNobodyNotices) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  ASSERT_TRUE(client->GenerateUnary(Question({"PNG", "JPG"})).ok());
+  server.FailUnaryCalls({UnknownImages({"PNG"})});
+  EXPECT_TRUE(client->GenerateUnary(Question({"PNG", "JPG"}), {.request_id = "mine"}).ok());
+  server.SetScripts(
+      {{.status = UnknownImages({"JPG"})}, {.events = AnswerEvents({"A blue bird."})}});
+  const auto stream = client->Generate(Question({"JPG"}), {.request_id = "other"});
+  EXPECT_EQ(ReadText(*stream), "A blue bird.");
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(ReadText(*client->Generate(Question({"PNG"}))), "A blue bird.");
+  EXPECT_THAT(AllImages(server),
+              ElementsAre(ElementsAre("=PNG", "=JPG"),
+                          ElementsAre("#PNG", "#JPG"),
+                          ElementsAre("=PNG", "=JPG"),
+                          ElementsAre("#JPG"),
+                          ElementsAre("=JPG"),
+                          ElementsAre("#PNG")));
+  const std::vector<FakeParrotServer::Seen> seen = server.seen();
+  for (const size_t i : {1, 2})
+    EXPECT_THAT(seen[i].metadata, Contains(Pair("x-request-id", "mine")));
+  for (const size_t i : {3, 4}) {
+    EXPECT_THAT(seen[i].metadata, Contains(Pair("x-request-id", "other")));
+  }
+}
+
+TEST(ParrotClientImages, AreNotSentAThirdTimeAndOtherErrorsStand) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  ASSERT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  server.FailUnaryCalls({UnknownImages({"PNG"}), UnknownImages({"PNG"})});
+  EXPECT_EQ(client->GenerateUnary(Question({"PNG"})).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(server.seen().size(), 3u);
+
+  ASSERT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  server.SetScripts({{.status = DetailedStatus(
+                          grpc::StatusCode::FAILED_PRECONDITION, "other", {.reason = "OTHER"})}});
+  const auto stream = client->Generate(Question({"PNG"}));
+  EXPECT_EQ(ReadText(*stream), "");
+  EXPECT_EQ(GetErrorFacts(stream->Finish()).reason, "OTHER");
+  EXPECT_EQ(server.seen().size(), 5u);
+}
+
+TEST(ParrotClientImages, ThatTheCallerNamedAreTheCallersToSend) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  v1::GenerateRequest request = Question({"JPG"});
+  request.mutable_messages(0)->mutable_parts(0)->mutable_image()->set_digest_sha256(
+      std::string(Sha256Of("JPG").view()));
+  server.FailUnaryCalls({UnknownImages({"JPG"})});
+  const absl::Status status = client->GenerateUnary(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(GetErrorFacts(status).subjects, ElementsAre(Sha256Of("JPG").ToHex()));
+  EXPECT_EQ(server.seen().size(), 1u);
+}
+
+TEST(ParrotClientImages, GoAsBytesToAServerThatKeepsNoneOrWhenAskedTo) {
+  FakeParrotServer server;
+  const auto client = Connect(server);
+  ASSERT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  server.FailUnaryCalls({DetailedStatus(
+      grpc::StatusCode::UNIMPLEMENTED,
+      "not supported",
+      {.reason = "UNSUPPORTED_OPTION", .field = "messages[0].parts[0].image.digest_sha256"})});
+  EXPECT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  EXPECT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  const auto plain = Connect(server, {.name_known_images = false});
+  EXPECT_TRUE(plain->GenerateUnary(Question({"PNG"})).ok());
+  EXPECT_TRUE(plain->GenerateUnary(Question({"PNG"})).ok());
+  EXPECT_THAT(AllImages(server),
+              ElementsAre(ElementsAre("=PNG"),
+                          ElementsAre("#PNG"),
+                          ElementsAre("=PNG"),
+                          ElementsAre("=PNG"),
+                          ElementsAre("=PNG"),
+                          ElementsAre("=PNG")));
+}
+
+TEST(ParrotClientImages, AStreamMayOutliveItsClientAndBeCancelledWhileItCallsAgain) {
+  FakeParrotServer server;
+  auto client = Connect(server);
+  ASSERT_TRUE(client->GenerateUnary(Question({"PNG"})).ok());
+  server.SetScripts({{.status = UnknownImages({"PNG"})}, {.hang = true}});
+  const auto stream = client->Generate(Question({"PNG"}));
+  client.reset();
+  std::thread canceller([&] {
+    EXPECT_TRUE(server.WaitForCalls(3));
+    stream->Cancel();
+  });
+  EXPECT_EQ(ReadText(*stream), "");
+  canceller.join();
+  EXPECT_EQ(stream->Finish().code(), absl::StatusCode::kCancelled);
 }
 
 }  // namespace

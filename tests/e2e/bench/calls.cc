@@ -81,11 +81,13 @@ Details DetailsOf(const grpc::Status& status) {
   for (const google::protobuf::Any& any : details.status.details()) {
     google::rpc::ErrorInfo error;
     google::rpc::BadRequest bad_request;
+    google::rpc::PreconditionFailure precondition;
     google::rpc::RetryInfo retry;
     google::rpc::ResourceInfo resource;
     google::rpc::RequestInfo request;
     if (any.UnpackTo(&error)) details.error = error;
     if (any.UnpackTo(&bad_request)) details.bad_request = bad_request;
+    if (any.UnpackTo(&precondition)) details.precondition = precondition;
     if (any.UnpackTo(&retry)) details.retry = retry;
     if (any.UnpackTo(&resource)) details.resource = resource;
     if (any.UnpackTo(&request)) details.request = request;

@@ -46,6 +46,7 @@ struct Details {
   google::rpc::Status status;
   std::optional<google::rpc::ErrorInfo> error;
   std::optional<google::rpc::BadRequest> bad_request;
+  std::optional<google::rpc::PreconditionFailure> precondition;
   std::optional<google::rpc::RetryInfo> retry;
   std::optional<google::rpc::ResourceInfo> resource;
   std::optional<google::rpc::RequestInfo> request;

@@ -10,8 +10,8 @@
 //
 // Owns its call; independent of the ParrotClient that made it. Thread contract: Next and Finish
 // from one thread at a time; Cancel from any thread while the stream lives.
-#ifndef PARROT_CLIENT_RESPONSE_STREAM_H_
-#define PARROT_CLIENT_RESPONSE_STREAM_H_
+#ifndef PARROT_CLIENT_SERVER_STREAM_H_
+#define PARROT_CLIENT_SERVER_STREAM_H_
 
 #include <functional>
 #include <memory>
@@ -26,7 +26,7 @@
 namespace parrot {
 
 template <typename Response>
-class ResponseStream {
+class ServerStream {
  public:
   using Reader = grpc::ClientAsyncReader<Response>;
   // Prepares, without starting it, the call of `context` on `queue`.
@@ -34,15 +34,15 @@ class ResponseStream {
       std::function<std::unique_ptr<Reader>(grpc::ClientContext*, grpc::CompletionQueue*)>;
 
   // `cancellation` is borrowed and may be null.
-  ResponseStream(std::unique_ptr<grpc::ClientContext> context,
-                 Cancellation* cancellation,
-                 const Prepare& prepare);
+  ServerStream(std::unique_ptr<grpc::ClientContext> context,
+               Cancellation* cancellation,
+               const Prepare& prepare);
   // A stream whose call failed before it began: Next is false, Finish is `error`.
-  explicit ResponseStream(absl::Status error);
+  explicit ServerStream(absl::Status error);
   // Cancels the call unless it is over.
-  ~ResponseStream();
-  ResponseStream(const ResponseStream&) = delete;
-  ResponseStream& operator=(const ResponseStream&) = delete;
+  ~ServerStream();
+  ServerStream(const ServerStream&) = delete;
+  ServerStream& operator=(const ServerStream&) = delete;
 
   // Blocks until a message is there (true) or the call is over (false).
   [[nodiscard]] bool Next(Response* response);
@@ -70,4 +70,4 @@ class ResponseStream {
 
 }  // namespace parrot
 
-#endif  // PARROT_CLIENT_RESPONSE_STREAM_H_
+#endif  // PARROT_CLIENT_SERVER_STREAM_H_

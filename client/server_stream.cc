@@ -1,4 +1,4 @@
-#include "client/response_stream.h"
+#include "client/server_stream.h"
 
 #include <map>
 #include <utility>
@@ -11,9 +11,9 @@
 namespace parrot {
 
 template <typename Response>
-ResponseStream<Response>::ResponseStream(std::unique_ptr<grpc::ClientContext> context,
-                                         Cancellation* cancellation,
-                                         const Prepare& prepare)
+ServerStream<Response>::ServerStream(std::unique_ptr<grpc::ClientContext> context,
+                                     Cancellation* cancellation,
+                                     const Prepare& prepare)
     : context_(std::move(context)), cancellation_(cancellation) {
   if (cancellation_ != nullptr) cancellation_->Attach(*context_);
   reader_ = prepare(context_.get(), &queue_);
@@ -21,11 +21,11 @@ ResponseStream<Response>::ResponseStream(std::unique_ptr<grpc::ClientContext> co
 }
 
 template <typename Response>
-ResponseStream<Response>::ResponseStream(absl::Status error)
+ServerStream<Response>::ServerStream(absl::Status error)
     : cancellation_(nullptr), over_(true), status_(std::move(error)) {}
 
 template <typename Response>
-ResponseStream<Response>::~ResponseStream() {
+ServerStream<Response>::~ServerStream() {
   static_cast<void>(Finish());
   if (cancellation_ != nullptr && context_ != nullptr) cancellation_->Detach(*context_);
   queue_.Shutdown();
@@ -37,7 +37,7 @@ ResponseStream<Response>::~ResponseStream() {
 
 // At most one operation is outstanding, so the next tag is its.
 template <typename Response>
-bool ResponseStream<Response>::WaitForTag() {
+bool ServerStream<Response>::WaitForTag() {
   void* tag = nullptr;
   bool ok = false;
   PARROT_CHECK(queue_.Next(&tag, &ok));
@@ -45,7 +45,7 @@ bool ResponseStream<Response>::WaitForTag() {
 }
 
 template <typename Response>
-bool ResponseStream<Response>::Next(Response* response) {
+bool ServerStream<Response>::Next(Response* response) {
   if (over_) return false;
   if (!started_) {
     started_ = true;
@@ -64,7 +64,7 @@ bool ResponseStream<Response>::Next(Response* response) {
 }
 
 template <typename Response>
-void ResponseStream<Response>::ReadStatus() {
+void ServerStream<Response>::ReadStatus() {
   grpc::Status status;
   reader_->Finish(&status, this);
   WaitForTag();
@@ -73,12 +73,12 @@ void ResponseStream<Response>::ReadStatus() {
 }
 
 template <typename Response>
-void ResponseStream<Response>::Cancel() {
+void ServerStream<Response>::Cancel() {
   if (context_ != nullptr) context_->TryCancel();
 }
 
 template <typename Response>
-absl::Status ResponseStream<Response>::Finish() {
+absl::Status ServerStream<Response>::Finish() {
   if (!over_) {
     Cancel();
     Response ignored;
@@ -89,7 +89,7 @@ absl::Status ResponseStream<Response>::Finish() {
 }
 
 template <typename Response>
-std::string ResponseStream<Response>::request_id() const {
+std::string ServerStream<Response>::request_id() const {
   if (!received_) return "";
   const auto& metadata = context_->GetServerInitialMetadata();
   const auto found = metadata.find("x-request-id");
@@ -97,7 +97,7 @@ std::string ResponseStream<Response>::request_id() const {
   return {found->second.data(), found->second.size()};
 }
 
-template class ResponseStream<v1::GenerateResponse>;
-template class ResponseStream<grpc::health::v1::HealthCheckResponse>;
+template class ServerStream<v1::GenerateResponse>;
+template class ServerStream<grpc::health::v1::HealthCheckResponse>;
 
 }  // namespace parrot
