@@ -8,6 +8,7 @@
 // Such cases are printed and counted.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "gtest/gtest.h"
@@ -28,6 +30,7 @@ namespace parrot {
 namespace {
 
 constexpr int32_t kMaxNewTokens = 12;
+constexpr int32_t kTokensAfterChunks = 2;
 constexpr int32_t kNumSamples = 3;
 constexpr int32_t kPromptTop = 3;  // of requests that want log-probabilities of their prompts
 constexpr float kPromptTolerance = 5e-3f;  // of these, as of recorded logits
@@ -268,12 +271,19 @@ class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
  protected:
   EngineEquivalenceTest() { std::cout << GetParam() << ": " << requests_.size() << " requests\n"; }
 
-  // Every `stride`th request, renumbered, and what they are answered alone.
-  std::pair<std::vector<std::shared_ptr<Request>>, Answers> Some(size_t stride) const {
+  // Every `stride`th request, renumbered, and what they are answered alone: `max_tokens` of it.
+  std::pair<std::vector<std::shared_ptr<Request>>, Answers> Some(size_t stride,
+                                                                 int32_t max_tokens) const {
     std::pair<std::vector<std::shared_ptr<Request>>, Answers> some;
     for (size_t i = 0; i < requests_.size(); i += stride) {
-      some.second[{some.first.size(), 0}] = expected_.at({i, 0});
-      some.first.push_back(requests_[i]);
+      Answer answer = expected_.at({i, 0});
+      if (answer.tokens.size() >= static_cast<size_t>(max_tokens)) {
+        answer.tokens.resize(max_tokens);
+        answer.finish.reason = FinishReason::kLength;
+      }
+      some.second[{some.first.size(), 0}] = std::move(answer);
+      some.first.push_back(std::make_shared<Request>(*requests_[i]));
+      some.first.back()->max_tokens = max_tokens;
     }
     return some;
   }
@@ -325,24 +335,32 @@ TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
   }
 }
 
+// Every request in every size. The six requests of a prompt come one after the other: the first has
+// it computed in chunks, the others begin with the keys and values that it left (all but the last
+// block of them) and the image's features, which is all that the size of a chunk can change; two
+// tokens show it, of which the second is decoded. Besides, some are computed cold and answered to
+// the end. With PARROT_EQUIVALENCE_ALL set, all are.
 TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
-  // Size, and every how manyth request: the small ones take a step for each token or two.
-  std::vector<std::pair<int32_t, size_t>> sizes = {{1, requests_.size() / 10},
-                                                   {2, 24},
-                                                   {7, 12},
-                                                   {31, 8},
-                                                   {32, 8},
-                                                   {33, 8},
-                                                   {64, 6},
-                                                   {257, 4},
-                                                   {577, 4}};
+  const bool all = std::getenv("PARROT_EQUIVALENCE_ALL") != nullptr;
+  std::vector<int32_t> sizes = {2, 7, 31, 32, 33, 64, 257, 577, 4096};
   std::mt19937 random(1);
-  for (int i = 0; i < 20; ++i) sizes.emplace_back(3 + random() % 600, 20);
-  for (const auto& [chunk_tokens, stride] : sizes) {
-    const auto [requests, expected] = Some(stride);
-    ExpectSame("chunks of " + std::to_string(chunk_tokens),
+  for (int i = 0; i < 20; ++i) sizes.push_back(static_cast<int32_t>(3 + random() % 600));
+  const auto run = [this](int32_t chunk_tokens, size_t stride, bool whole_answers) {
+    const auto [requests, expected] =
+        Some(stride, whole_answers ? kMaxNewTokens : kTokensAfterChunks);
+    ExpectSame(absl::StrCat("chunks of ", chunk_tokens, whole_answers ? "" : ", first tokens"),
                expected,
-               RunAll(golden_, requests, {.max_num_seqs = 1, .chunk_tokens = chunk_tokens}));
+               RunAll(golden_,
+                      requests,
+                      {.chunk_tokens = chunk_tokens,
+                       .prefix_caching = !whole_answers,
+                       .keep_features = !whole_answers,
+                       .kv_bytes = KvBytesOf(8192)}));
+  };
+  run(1, requests_.size() / 10, /*whole_answers=*/true);
+  for (const int32_t size : sizes) {
+    if (!all) run(size, 1, /*whole_answers=*/false);
+    run(size, all ? 1 : 25, /*whole_answers=*/true);
   }
 }
 
