@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/live_count.h"
 #include "model/api/image_input.h"
 #include "model/api/sampling_params.h"
 #include "model/api/step.h"
@@ -62,6 +63,7 @@ struct Request {
   int32_t priority = 0;  // 0..9, larger is more urgent
   // False: every position is computed, and none of its blocks is kept for others.
   bool use_prefix_cache = true;
+  LiveCount<LiveKind::kRequest> live_count;
 
   int32_t num_prompt_tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t num_image_tokens() const {

@@ -28,6 +28,7 @@
 
 #include "absl/time/time.h"
 #include "base/hash.h"
+#include "base/live_count.h"
 #include "model/api/step.h"
 #include "model/api/token.h"
 #include "scheduler/block_table.h"
@@ -185,6 +186,7 @@ class Sequence {
   absl::Time first_token_at_ = absl::InfiniteFuture();
   absl::Time last_token_at_ = absl::InfinitePast();
   StageTimes stages_;
+  LiveCount<LiveKind::kSequence> live_count_;
 };
 
 }  // namespace parrot

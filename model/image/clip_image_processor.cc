@@ -7,11 +7,18 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/live_count.h"
 #include "base/status_macros.h"
 #include "model/image/codec_decoders.h"
 
 namespace parrot {
 namespace {
+
+// What Preprocess hands out points into one of these.
+struct CountedPixels {
+  ImagePixels pixels;
+  LiveCount<LiveKind::kImagePixels> live_count;
+};
 
 RgbColour PaddingColour(const ImageProcessorConfig& config) {
   RgbColour colour;
@@ -53,7 +60,8 @@ absl::StatusOr<PreprocessedImage> ClipImageProcessor::Preprocess(
   const RgbView view = {decoded.rgb.pixels.get(), decoded.rgb.width, decoded.rgb.height};
   PreprocessedImage image;
   try {
-    image.input.pixels = std::make_shared<const ImagePixels>(Resize(view));
+    auto counted = std::make_shared<const CountedPixels>(CountedPixels{Resize(view), {}});
+    image.input.pixels = {counted, &counted->pixels};
   } catch (const std::bad_alloc&) {
     return internal::DecodeMemoryError();
   }

@@ -15,6 +15,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/live_count.h"
 #include "model/text/tokenizer.h"
 #include "scheduler/event.h"
 #include "scheduler/request.h"
@@ -148,6 +149,8 @@ class Call {
   int32_t num_unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> choices_ ABSL_GUARDED_BY(mutex_);
   bool has_token_ ABSL_GUARDED_BY(mutex_) = false;
+
+  LiveCount<LiveKind::kCall> live_count_;
 };
 
 }  // namespace parrot

@@ -32,6 +32,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/live_count.h"
 #include "server/frontend/answer.h"
 
 namespace parrot {
@@ -135,6 +136,8 @@ class ResponseStream {
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   ReaderState reader_ ABSL_GUARDED_BY(mutex_) = ReaderState::kArmed;
   absl::Time due_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // in kDue
+
+  LiveCount<LiveKind::kResponseStream> live_count_;
 };
 
 }  // namespace parrot

@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
 #include "tests/e2e/bench/calls.h"
 #include "tests/e2e/bench/test_server.h"
@@ -17,6 +19,33 @@ namespace parrot {
 namespace {
 
 using grpc::StatusCode;
+
+// The first stage: the call is open, its message has not come. Nothing of it is in the server yet,
+// so Abort finds nobody.
+TEST(CancelTest, BeforeItsMessageHasArrived) {
+  TestServer server;
+  const int64_t num_prompt_tokens = server.frontend().load().num_prompt_tokens;  // the warm-up's
+  for (const bool by_deadline : {false, true}) {
+    grpc::GenericStub stub(server.Channel());
+    grpc::ClientContext context;
+    if (by_deadline) context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(50)));
+    grpc::CompletionQueue queue;
+    void* tag = nullptr;
+    bool ok = false;
+    const auto call = stub.PrepareCall(&context, "/parrot.v1.ParrotService/Generate", &queue);
+    call->StartCall(nullptr);
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+    EXPECT_EQ(server.frontend().Abort("nobody"), 0);
+    if (!by_deadline) context.TryCancel();
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_EQ(status.error_code(),
+              by_deadline ? StatusCode::DEADLINE_EXCEEDED : StatusCode::CANCELLED);
+    server.ExpectIdle();
+  }
+  EXPECT_EQ(server.frontend().load().num_prompt_tokens, num_prompt_tokens);
+}
 
 TEST(CancelTest, WhileItWaitsInTheQueue) {
   TestServerConfig config;
