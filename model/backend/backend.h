@@ -71,8 +71,9 @@ struct SampleRow {
   int32_t top_k = 0;         // 0: all
   float top_p = 1.0f;
   float min_p = 0.0f;
-  // A uniform number in [0, 1): the draw. The generator is the runtime's, so that every backend
-  // draws alike.
+  // A uniform number in [0, 1): the draw is the first token, by id, at which the cumulative
+  // probability of the kept set exceeds this share of its total. The generator is the runtime's, so
+  // that every backend draws alike.
   double uniform = 0.0;
   int32_t num_logprobs = -1;         // -1: none; k: the chosen token's and the k largest
   TokenId score_target = -1;         // >= 0: no draw; the log-probability of this token is wanted

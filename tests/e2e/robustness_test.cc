@@ -66,7 +66,7 @@ TEST(TransportTest, AnUnknownMethodIsUnimplemented) {
   TestServer server;
   grpc::ClientContext context;
   SetDeadline(context);
-  EXPECT_EQ(CallRaw(server.Channel(), "PutImage", "", context).error_code(),
+  EXPECT_EQ(CallRaw(server.Channel(), "Embed", "", context).error_code(),
             StatusCode::UNIMPLEMENTED);
 }
 

@@ -70,9 +70,10 @@ def headers_of(layer):
 
 
 def product_layers():
-    """Layers of the product; fakes and readers of golden data belong to the tests."""
+    """Layers of the product; fakes and readers of golden data belong to the tests, and what has no
+    header is a test's main."""
     return {name: paths for name, paths in include_paths().items()
-            if not any(h.startswith("tests/") for h in headers_of(name))}
+            if headers_of(name) and not any(h.startswith("tests/") for h in headers_of(name))}
 
 
 def compile_include(header, paths):

@@ -54,8 +54,10 @@ at::Tensor IsBestBlocked(const at::Tensor& logits, const SampleRow& row) {
   return at::logical_not(at::index(row.allowed, {at::argmax(logits)}));
 }
 
-// logits [vocab] fp32 -> [] int64: the first token, from the most likely down, at which the
-// cumulative probability of the kept set exceeds `uniform` of its total.
+// logits [vocab] fp32 -> [] int64: the first token, by id, at which the cumulative probability of
+// the kept set exceeds `uniform` of its total. By id, not by rank: two tokens that are about
+// equally likely may change ranks with the last bit of a logit, and the draw would change with
+// them.
 at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
   if (row.temperature == 0.0f) return at::argmax(logits);
   const int64_t vocab = logits.size(0);
@@ -75,10 +77,13 @@ at::Tensor Draw(const at::Tensor& logits, const SampleRow& row) {
   if (row.min_p > 0.0f) {
     probabilities = probabilities * (probabilities >= probabilities[0] * row.min_p);
   }
-  const at::Tensor cumulative = probabilities.cumsum(0);
+  const at::Tensor by_id =
+      at::zeros({vocab}, probabilities.options())
+          .index_copy(0, order.narrow(0, 0, probabilities.size(0)), probabilities);
+  const at::Tensor cumulative = by_id.cumsum(0);
   const at::Tensor total = cumulative[-1];
   const at::Tensor below = (cumulative <= total * row.uniform) & (cumulative < total);
-  return at::index(order, {below.sum()});
+  return below.sum();
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ class RealClientTest(unittest.TestCase):
                           'grpc.reflection.v1alpha.ServerReflection'})
         self.assertEqual({m.name for m in self.api.service.methods},
                          {'Generate', 'GenerateUnary', 'Route', 'Tokenize', 'CountTokens',
-                          'GetModelInfo'})
+                          'GetModelInfo', 'PutImage', 'HasImage'})
 
     def test_health_is_serving(self):
         health = health_pb2_grpc.HealthStub(self.channel)
