@@ -139,7 +139,8 @@ struct RouteJob {
   RoutingSource source = RoutingSource::kText;
   std::vector<TokenId> text_ids;  // all text tokens of the prompt, in order
   std::vector<float> weights;     // [num_experts]
-  // Not empty: the text that the trained model would route by, and RouteDone::error_bound is wanted.
+  // Not empty: the text that the trained model would route by, and RouteDone::error_bound is
+  // wanted.
   std::vector<TokenId> exact_text_ids;
   // V is not made (its keys and values are cached): only weights and error_bound are wanted.
   bool bound_only = false;
@@ -209,8 +210,8 @@ struct RouteDone {
   SlotId slot = -1;
   int32_t image_idx = 0;
   std::vector<float> weights;  // [num_experts], sum 1; empty when the model has no MoE or kZeros
-  // Upper bound of ||V - V_exact||_F: sum_e |w_e - w_exact_e| ||E_e||_F. Absent when nobody asked, or
-  // when the norms of the experts' outputs are not known and bound_only.
+  // Upper bound of ||V - V_exact||_F: sum_e |w_e - w_exact_e| ||E_e||_F. Absent when nobody asked,
+  // or when the norms of the experts' outputs are not known and bound_only.
   std::optional<float> error_bound;
   absl::Status status;
 };
