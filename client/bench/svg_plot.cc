@@ -47,10 +47,14 @@ std::string Text(double x, double y, const char* anchor, const std::string& text
       "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, EscapeHtml(text));
 }
 
+// Beside the one at 0.
+int NumTicks(double end, double step) { return static_cast<int>(end * (1 + 1e-9) / step); }
+
 std::string Axes(const Plot& plot, const Scale& scale) {
   std::string svg;
   const double x_step = TickStep(scale.x_end);
-  for (double x = 0; x <= scale.x_end * (1 + 1e-9); x += x_step) {
+  for (int i = 0; i <= NumTicks(scale.x_end, x_step); ++i) {
+    const double x = i * x_step;
     absl::StrAppendFormat(&svg,
                           "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>\n",
                           scale.X(x),
@@ -60,7 +64,8 @@ std::string Axes(const Plot& plot, const Scale& scale) {
                     Text(scale.X(x), kHeight - kBottom + 14, "middle", absl::StrFormat("%.4g", x)));
   }
   const double y_step = TickStep(scale.y_end);
-  for (double y = 0; y <= scale.y_end * (1 + 1e-9); y += y_step) {
+  for (int i = 0; i <= NumTicks(scale.y_end, y_step); ++i) {
+    const double y = i * y_step;
     absl::StrAppendFormat(
         &svg, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>\n", kLeft, scale.Y(y), kWidth - kRight);
     absl::StrAppend(&svg, Text(kLeft - 6, scale.Y(y) + 4, "end", absl::StrFormat("%.4g", y)));
