@@ -304,7 +304,7 @@ at::Tensor StepRunner::VisualTokens(const VisionCache::Image& image,
   StageTimer experts(backend_, Stage::kExperts, &output->times);
   const MultilingualMoe& moe = *model_.moe();
   // A copy: the workspace is used again.
-  const at::Tensor visuals =
+  at::Tensor visuals =
       (capacity_.caches_experts
            ? moe.Combine(image.features, image.experts, weights.view({-1}), *workspace_)
            : moe.VisualTokens(image.features, weights, *workspace_))
