@@ -83,7 +83,9 @@ void StepBuilder::AddEncodeJobs(std::span<Sequence* const> sequences, bool alone
   if (towers_.empty()) return;
   const double layer_price =
       price_.image * static_cast<double>(towers_.size()) / budget_.num_vision_layers;
-  if (seconds_left_ < layer_price * num_layers) {
+  if (seconds_left_ <= 0.0) {
+    num_layers = 1;
+  } else if (seconds_left_ < layer_price * num_layers) {
     num_layers = std::max(1, static_cast<int32_t>(seconds_left_ / layer_price));
   }
   seconds_left_ -= layer_price * num_layers;
@@ -160,8 +162,9 @@ void StepBuilder::LimitTime(const StepTimeLimit& limit) {
 
 int64_t StepBuilder::NumTokensInTime() const {
   if (seconds_left_ >= price_.token * num_tokens_left_) return num_tokens_left_;
-  const auto count = static_cast<int64_t>(std::max(seconds_left_, 0.0) / price_.token);
-  return std::max<int64_t>(count, is_due_ ? 1 : 0);
+  const int64_t least = is_due_ ? 1 : 0;
+  if (seconds_left_ <= 0.0) return least;  // whatever the price, which may be 0
+  return std::max(static_cast<int64_t>(seconds_left_ / price_.token), least);
 }
 
 int32_t StepBuilder::SpanEnd(const Sequence& sequence) const {

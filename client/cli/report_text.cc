@@ -1,10 +1,12 @@
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/error_status.h"
 #include "client/call_status.h"
@@ -36,21 +38,11 @@ std::string BlockedText(const v1::Usage& usage) {
 
 // "" when none was measured.
 std::string StagesText(const v1::Timings& timings) {
-  const std::vector<std::pair<const char*, double>> stages = {
-      {"decode image", timings.decode_image()},
-      {"preprocess", timings.preprocess()},
-      {"tokenize", timings.tokenize()},
-      {"queue", timings.queue()},
-      {"clip", timings.clip()},
-      {"projector", timings.projector()},
-      {"router", timings.router()},
-      {"experts", timings.experts()},
-      {"prefill", timings.prefill()},
-      {"decode", timings.decode()},
-      {"detokenize", timings.detokenize()}};
   std::vector<std::string> texts;
-  for (const auto& [name, seconds] : stages) {
-    if (seconds > 0) texts.push_back(absl::StrCat(name, " ", Seconds(seconds)));
+  for (const auto& [name, seconds] : StageSeconds(timings)) {
+    const std::string_view stage = name;
+    if (seconds <= 0 || stage == "time_to_first_token" || stage == "total") continue;
+    texts.push_back(absl::StrCat(absl::StrReplaceAll(name, {{"_", " "}}), " ", Seconds(seconds)));
   }
   return texts.empty() ? "" : absl::StrCat("stages: ", absl::StrJoin(texts, ", "), "\n");
 }

@@ -330,6 +330,17 @@ TEST_F(CutTowerTest, AnImageThatCannotBeEncodedFailsThoseItWasEncodedFor) {
   ExpectAnswer(decoding);
 }
 
+TEST_F(CutTowerTest, WhereThereIsNoTimeLeftWhatCostsNothingGetsOnToo) {
+  driver.scheduler().set_step_time_limit({.limit = absl::Seconds(1), .price = {.step = 2.0}});
+  StartDecoding();
+  driver.Add(asking);
+  EXPECT_THAT(Layers(*driver.Submit()), ElementsAre(ElementsAre(0, 1)));
+  driver.Finish();
+  driver.RunAll();
+  ExpectAnswer(decoding);
+  ExpectAnswer(asking);
+}
+
 TEST_F(CutTowerTest, PromptsGetOnEvenWhenThereIsNoTime) {
   driver.scheduler().set_step_time_limit({.limit = absl::Seconds(1), .price = {.token = 10.0}});
   StartDecoding();
