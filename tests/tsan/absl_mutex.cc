@@ -1,4 +1,5 @@
-// absl::Mutex and absl::CondVar over the standard library's, for ThreadSanitizer builds only.
+// absl::Mutex and absl::CondVar over the standard library's, for ThreadSanitizer builds only; and
+// absl::Notification, whose waiters otherwise pass by the Mutex when the event came first.
 //
 // The distribution's Abseil is not instrumented, so ThreadSanitizer does not see that a Mutex
 // orders its holders and reports every correctly guarded field as a race. These definitions take
@@ -14,6 +15,7 @@
 #include <mutex>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -167,6 +169,24 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
 void CondVar::Signal() { Lazy<std::condition_variable>(this).notify_one(); }
 void CondVar::SignalAll() { Lazy<std::condition_variable>(this).notify_all(); }
 void CondVar::EnableDebugLog(const char*) {}
+
+void Notification::Notify() {
+  MutexLock lock(&mutex_);
+  notified_yet_.store(true, std::memory_order_release);
+}
+Notification::~Notification() { MutexLock lock(&mutex_); }  // Notify may still hold it
+void Notification::WaitForNotification() const {
+  MutexLock lock(&mutex_, Condition(&HasBeenNotifiedInternal, &notified_yet_));
+}
+bool Notification::WaitForNotificationWithTimeout(Duration timeout) const PARROT_UNCHECKED {
+  const bool notified =
+      mutex_.LockWhenWithTimeout(Condition(&HasBeenNotifiedInternal, &notified_yet_), timeout);
+  mutex_.Unlock();
+  return notified;
+}
+bool Notification::WaitForNotificationWithDeadline(Time deadline) const {
+  return WaitForNotificationWithTimeout(deadline - Now());
+}
 
 #undef PARROT_UNCHECKED
 
