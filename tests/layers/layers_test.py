@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "model_text": API,
     "model_image": API,
     "model_weights": API,
+    "model_kernels": set(),
     "model_backend": API,
     "model_backend_reference": API | {"model_backend"},
     "model_nn": API | {"model_backend"},

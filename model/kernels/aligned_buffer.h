@@ -1,0 +1,45 @@
+// Memory for vectors and tiles: aligned to a cache line, a large one asks for huge pages. Moves,
+// does not copy.
+#ifndef PARROT_MODEL_KERNELS_ALIGNED_BUFFER_H_
+#define PARROT_MODEL_KERNELS_ALIGNED_BUFFER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace parrot::kernels {
+
+struct UnmapMemory {
+  size_t size = 0;
+  void operator()(std::byte* data) const;
+};
+
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  // Zeros. Throws std::bad_alloc.
+  explicit AlignedBuffer(size_t size);
+
+  // Makes it at least `size` large; contents are lost when it has to grow.
+  void Reserve(size_t size) {
+    if (size > size_) *this = AlignedBuffer(size);
+  }
+
+  template <typename T>
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
+  size_t size() const { return size_; }
+
+ private:
+  std::unique_ptr<std::byte, UnmapMemory> data_;
+  size_t size_ = 0;
+};
+
+}  // namespace parrot::kernels
+
+#endif  // PARROT_MODEL_KERNELS_ALIGNED_BUFFER_H_

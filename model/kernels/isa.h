@@ -1,0 +1,47 @@
+// Which instruction set the kernels use. Found once, at the start; one binary serves all machines:
+// only the sources of one instruction set are compiled with its flags, and their functions are
+// reached through tables chosen by an Isa.
+//
+// The emulated ones compute the same lanes in plain C++, so that every kernel's indexing is tested
+// on every machine. They round exactly as the hardware does where both use the same operations.
+// Thread-safe.
+#ifndef PARROT_MODEL_KERNELS_ISA_H_
+#define PARROT_MODEL_KERNELS_ISA_H_
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace parrot::kernels {
+
+enum class Isa {
+  kEmulatedAvx2,
+  kEmulatedAvx512,
+  kEmulatedAmx,  // AVX-512's lanes and tiles
+  kAvx2,         // AVX2, FMA, F16C
+  kAvx512,       // AVX-512 F, BW, DQ, VL
+  kAmx,          // AVX-512 with BF16; AMX tiles with bf16 and int8, permitted by the kernel
+};
+
+// "avx2", "avx512", "amx"; "emulated-avx2" and so on.
+std::string_view IsaName(Isa isa);
+// The inverse for the three that a user may name; nullopt otherwise.
+std::optional<Isa> ParseIsa(std::string_view name);
+
+// What this machine truly runs, lowest first: CPUID, the register state that the system saves
+// (XCR0), and for AMX the permission of the kernel, which is asked for. Empty without AVX2.
+std::vector<Isa> NativeIsas();
+// The best of NativeIsas; nullopt when there is none.
+std::optional<Isa> BestIsa();
+// The native ones and all emulated ones: what tests run over.
+std::vector<Isa> AllIsas();
+
+constexpr bool IsEmulated(Isa isa) { return isa <= Isa::kEmulatedAmx; }
+
+// "AMD EPYC ..., avx2 avx512": for logs and benchmarks.
+std::string MachineName();
+
+}  // namespace parrot::kernels
+
+#endif  // PARROT_MODEL_KERNELS_ISA_H_
