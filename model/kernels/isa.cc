@@ -50,9 +50,8 @@ bool HasAmx() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
   const uint32_t edx = Cpuid(7, 0).edx;
-  return (SavedStates() & 0x60000) == 0x60000 && Has(Cpuid(7, 1).eax, 5) && Has(edx, 22) &&
-         Has(edx, 24) && Has(edx, 25) &&
-         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return (SavedStates() & 0x60000) == 0x60000 && HasAvx512Bf16() && Has(edx, 22) && Has(edx, 24) &&
+         Has(edx, 25) && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace
@@ -84,6 +83,10 @@ std::vector<Isa> AllIsas() {
   for (const Isa isa : NativeIsas()) all.push_back(isa);
   return all;
 }
+
+bool HasAvx512Bf16() { return HasAvx512() && Has(Cpuid(7, 1).eax, 5); }
+
+bool HasAvx512Vnni() { return HasAvx512() && Has(Cpuid(7, 0).ecx, 11); }
 
 std::string MachineName() {
   std::array<char, 49> brand = {};

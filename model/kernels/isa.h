@@ -37,6 +37,10 @@ std::optional<Isa> BestIsa();
 // The native ones and all emulated ones: what tests run over.
 std::vector<Isa> AllIsas();
 
+// Instructions beside the sets above: dot products of bf16 pairs, of int8 quadruples.
+bool HasAvx512Bf16();
+bool HasAvx512Vnni();
+
 constexpr bool IsEmulated(Isa isa) { return isa <= Isa::kEmulatedAmx; }
 
 // "AMD EPYC ..., avx2 avx512": for logs and benchmarks.

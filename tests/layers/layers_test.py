@@ -35,6 +35,8 @@ MAY_INCLUDE = {
     "model_nn": API | {"model_backend"},
     "model_runtime": TORCH | {"model_nn", "model_backend_reference"},
     "bench": TORCH | {"model_nn", "model_backend_reference", "model_runtime"},
+    "measure": set(),
+    "limits": {"measure", "model_kernels"},
     "scheduler": API,
     "decode_steps": API | {"scheduler"},
     "frontend": FRONTEND,
