@@ -1,6 +1,7 @@
 // Rows of logits: the largest, log-probabilities, draws from what top-k, top-p and min-p keep,
 // without a full sort. One row at a time: a row's result depends on that row only. The rules are
-// those of docs/decisions/0005-sampling-rules.md. Thread-safe.
+// those of model/backend/backend.h (SampleRow); tokens less likely than e^-256 of the likeliest are
+// never drawn. Thread-safe.
 #ifndef PARROT_MODEL_KERNELS_SAMPLING_H_
 #define PARROT_MODEL_KERNELS_SAMPLING_H_
 
@@ -21,7 +22,7 @@ struct Largest {
 };
 Largest FindLargest(Isa isa, std::span<const float> logits);
 
-// log(sum(exp(x))) in double precision.
+// log(sum(exp(x))) in double precision. REQUIRES: FindLargest gave `largest`.
 double LogSumExp(Isa isa, std::span<const float> logits, float largest);
 
 struct ScoredToken {
@@ -37,7 +38,7 @@ struct DrawRule {
   double uniform = 0.0;  // [0, 1)
 };
 
-// Memory of the draws; grows to the vocabulary and is kept.
+// Memory of the draws; grows to the vocabulary and is kept. Confined to one draw at a time.
 struct SamplingScratch {
   std::vector<ScoredToken> candidates;
   std::vector<double> probabilities;
