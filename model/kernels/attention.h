@@ -1,21 +1,24 @@
 // Attention over paged keys and values: rotary embedding, the store's layout, and the softmax.
 //
 // A block holds `block_size` positions of all heads of one layer. Per head: keys transposed,
-// [head_dim][key_lanes], values as they are, [block_size][head_dim]; key_lanes is block_size
-// rounded up to a multiple of 16, so scores of a block are vectors without sums across lanes. int8:
-// one scale per position and head for keys and for values, after the elements.
+// [head_dim][key_lanes], values as they are, [block_size][value_lanes], with block_size and
+// head_dim rounded up to multiples of 16: scores of a block are vectors without sums across lanes,
+// and every load is a whole vector. int8: scale = max |x| / 127, one per position and head for keys
+// and for values, after the elements.
 //
-// One order. A row's keys are taken in runs of kSplit positions from the start of its sequence
-// ("splits"); within a split block by block with a running maximum, then the splits in order. What
-// a row gets depends on its own keys only: not on other rows, on how a prompt was cut into chunks,
-// or on the threads.
+// One order. A row's keys are taken in runs of about 256 positions from the start of its sequence
+// ("splits", whole blocks); within a split up to 32 keys at a time with a running maximum, then the
+// splits in order. What a row gets depends on its own keys only: not on other rows, on how a prompt
+// was cut into chunks, or on the threads. Memory that no position was written to is never weighed.
 //
 // Confined to the thread that owns the WorkerPool.
 #ifndef PARROT_MODEL_KERNELS_ATTENTION_H_
 #define PARROT_MODEL_KERNELS_ATTENTION_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "model/kernels/aligned_buffer.h"
 #include "model/kernels/isa.h"
@@ -31,7 +34,12 @@ struct KvLayout {
   int32_t block_size = 0;
   KvFormat format = KvFormat::kFloat32;
 
-  int64_t head_bytes() const;   // keys, values and scales of one head of a block; 64-byte multiple
+  int64_t key_lanes() const { return (block_size + 15) / 16 * 16; }
+  int64_t value_lanes() const { return (head_dim + 15) / 16 * 16; }
+  // From the beginning of a head of a block, in bytes; multiples of 64.
+  int64_t values_offset() const;
+  int64_t scales_offset() const;  // [2][key_lanes] fp32, keys' then values'; int8 only
+  int64_t head_bytes() const;
   int64_t block_bytes() const;  // of one layer
 };
 
@@ -63,6 +71,11 @@ struct RotaryTable {
   const float* cos = nullptr;
   const float* sin = nullptr;
 };
+struct RotaryValues {
+  std::vector<float> cos, sin;
+  RotaryTable table() const { return {.cos = cos.data(), .sin = sin.data()}; }
+};
+RotaryValues MakeRotaryValues(float theta, int32_t head_dim, int32_t num_positions);
 
 struct KvWrite {
   KvLayout layout;
@@ -79,7 +92,8 @@ struct KvWrite {
   RotaryTable rotary;  // rows by position; empty: none
 };
 
-// Rotates queries, and rotates and stores keys and values of all spans' rows.
+// Rotates queries, and rotates and stores keys and values of all spans' rows. Every instruction set
+// rounds alike.
 void RotateAndStore(Isa isa, WorkerPool& pool, const KvWrite& write);
 
 // softmax(q k^T / sqrt(d)) v of all spans' rows. Grows `scratch`.

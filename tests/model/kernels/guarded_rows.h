@@ -38,8 +38,8 @@ class GuardedRows {
   std::span<T> span() { return {data_, count_}; }
   // Uniform in [-scale, scale).
   void Fill(std::mt19937& random, float scale = 1.0f) {
-    std::uniform_real_distribution<float> values(-scale, scale);
-    for (T& x : span()) x = static_cast<T>(values(random));
+    for (T& x : span())
+      x = static_cast<T>(scale * (static_cast<float>(random()) * 0x1p-31f - 1.0f));
   }
 
  private:

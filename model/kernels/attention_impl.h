@@ -1,0 +1,382 @@
+// Attention over a vector struct V; see simd_emulated.h. Included by attention_*.cc only.
+//
+// Scores and weighted sums are one small product, `Product`, with keys and elements of the head as
+// its columns. Keys and values that are not fp32 are widened first, once for all rows of the tile.
+#ifndef PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
+#define PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
+
+#include <cmath>
+#include <cstdint>
+
+#include "model/kernels/attention_kernels.h"
+#include "model/kernels/vector_math.h"
+
+namespace parrot::kernels {
+
+template <typename V>
+struct AttentionKernel {
+  using F = typename V::F;
+  static constexpr int kLanes = V::kLanes;
+  // Sums of a product fill the registers: 3 x 4 vectors of 16, 12 x 2 of 32.
+  static constexpr int kProductRows = V::kRegisters == 32 ? 12 : 3;
+  static_assert(kGroupRows % kProductRows == 0 && kKeyRun % kLanes == 0 && 16 % kLanes == 0);
+
+  // Up to kKeyRun keys of one head in fp32. Lanes from num_keys on are anything.
+  struct KeyRun {
+    int64_t first_position;
+    int64_t num_keys;  // that any row of the tile sees
+    int64_t lanes;     // 16 or 32
+    const float* keys;
+    int64_t key_stride;
+    const float* values;
+    const float* key_scales;  // null: 1
+    const float* value_scales;
+  };
+
+  // Thread's memory for one tile.
+  struct Scratch {
+    Scratch(const AttentionShape& shape, int64_t rows, float* memory)
+        : queries(memory),
+          keys(queries + (rows + kGroupRows - 1) / kGroupRows * kGroupRows * shape.value_lanes),
+          values(keys + shape.value_lanes * kKeyRun),
+          states(values + shape.value_lanes * kKeyRun) {}
+    float* queries;  // [groups][head_dim][kGroupRows]
+    float* keys;     // [head_dim][kKeyRun]
+    float* values;   // [kKeyRun][value_lanes]
+    float* states;   // of a later split
+  };
+
+  static void Attend(const AttentionShape& shape,
+                     const AttentionTile& tile,
+                     float* states,
+                     float* memory) {
+    const int64_t rows = tile.num_rows * shape.group;
+    const Scratch scratch(shape, rows, memory);
+    PackQueries(shape, tile, scratch.queries);
+    AttendSplit(shape, tile, tile.first_split, scratch, states);
+    for (int32_t split = tile.first_split + 1; split < tile.end_split; ++split) {
+      AttendSplit(shape, tile, split, scratch, scratch.states);
+      Merge(shape, rows, scratch.states, states);
+    }
+  }
+
+  static void Merge(const AttentionShape& shape, int64_t rows, const float* later, float* states) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* b = later + row * shape.state_size();
+      float* a = states + row * shape.state_size();
+      if (b[kMaximum] == -INFINITY) continue;  // saw nothing there
+      const float maximum = b[kMaximum] > a[kMaximum] ? b[kMaximum] : a[kMaximum];
+      const F factor_a = Exp<V>(V::Set(a[kMaximum] - maximum));
+      const F factor_b = Exp<V>(V::Set(b[kMaximum] - maximum));
+      a[kMaximum] = maximum;
+      MergeVector(a, b, factor_a, factor_b);
+      for (int64_t i = kSums; i < shape.state_size(); i += kLanes) {
+        MergeVector(a + i, b + i, factor_a, factor_b);
+      }
+    }
+  }
+
+  static void Finish(const AttentionShape& shape, const AttentionTile& tile, const float* states) {
+    for (int64_t row = 0; row < tile.num_rows * shape.group; ++row) {
+      const float* state = states + row * shape.state_size();
+      const F total = V::Set(state[0]);
+      float* out = shape.out + RowOf(shape, tile, row) * shape.out_stride +
+                   HeadOf(shape, tile, row) * shape.head_dim;
+      for (int64_t d = 0; d < shape.head_dim; d += kLanes) {
+        const F x = V::Div(V::Load(state + kSums + d), total);
+        if (d + kLanes <= shape.head_dim) {
+          V::Store(out + d, x);
+        } else {
+          V::StorePartial(out + d, x, static_cast<int>(shape.head_dim - d));
+        }
+      }
+    }
+  }
+
+  static constexpr AttentionKernels kTable = {.attend = Attend, .merge = Merge, .finish = Finish};
+
+ private:
+  static int64_t RowOf(const AttentionShape& shape, const AttentionTile& tile, int64_t row) {
+    return tile.span.first_row + tile.first_row + row / shape.group;
+  }
+  static int64_t HeadOf(const AttentionShape& shape, const AttentionTile& tile, int64_t row) {
+    return tile.kv_head * shape.group + row % shape.group;
+  }
+
+  static void MergeVector(float* a, const float* b, F factor_a, F factor_b) {
+    V::Store(a, V::Fma(V::Load(b), factor_b, V::Mul(V::Load(a), factor_a)));
+  }
+
+  static void PackQueries(const AttentionShape& shape, const AttentionTile& tile, float* packed) {
+    const int64_t rows = tile.num_rows * shape.group;
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* query = shape.query + RowOf(shape, tile, row) * shape.query_stride +
+                           HeadOf(shape, tile, row) * shape.head_dim;
+      float* out = packed + row / kGroupRows * kGroupRows * shape.head_dim + row % kGroupRows;
+      for (int64_t d = 0; d < shape.head_dim; ++d) {
+        out[d * kGroupRows] = query[d] * shape.query_scale;
+      }
+    }
+  }
+
+  // The states after the positions of one split.
+  static void AttendSplit(const AttentionShape& shape,
+                          const AttentionTile& tile,
+                          int32_t split,
+                          const Scratch& scratch,
+                          float* states) {
+    const int64_t rows = tile.num_rows * shape.group;
+    for (int64_t row = 0; row < rows; ++row) {
+      float* state = states + row * shape.state_size();
+      for (int64_t i = 0; i < shape.state_size(); i += kLanes) V::Store(state + i, V::Zero());
+      state[kMaximum] = -INFINITY;
+    }
+    const int64_t end = VisibleTo(shape, tile, rows - 1);
+    const int64_t first_block = split * shape.blocks_per_split;
+    for (int64_t b = first_block; b < first_block + shape.blocks_per_split; ++b) {
+      const int64_t position = b * shape.block_size;
+      if (position >= end) break;
+      const std::byte* head =
+          shape.store + tile.span.blocks[b] * shape.block_bytes + tile.kv_head * shape.head_bytes;
+      for (int64_t lane = 0; lane < shape.block_size; lane += kKeyRun) {
+        if (position + lane >= end) break;
+        const KeyRun run = Widen(shape, head, position, lane, end, scratch);
+        for (int64_t row = 0; row < rows; row += kGroupRows) {
+          AttendGroup(shape, tile, run, row, scratch.queries, states);
+        }
+      }
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      float* state = states + row * shape.state_size();
+      state[0] = V::Sum(V::Load(state));
+    }
+  }
+
+  // Positions [0, n) that a tile row sees.
+  static int64_t VisibleTo(const AttentionShape& shape, const AttentionTile& tile, int64_t row) {
+    const int64_t seen = shape.causal ? tile.first_row + row / shape.group + 1 : tile.span.num_rows;
+    return tile.span.start + seen;
+  }
+
+  static KeyRun Widen(const AttentionShape& shape,
+                      const std::byte* head,
+                      int64_t block_position,
+                      int64_t lane,
+                      int64_t end,
+                      const Scratch& scratch) {
+    const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
+    KeyRun run = {};
+    run.first_position = block_position + lane;
+    run.num_keys = least(least(kKeyRun, shape.block_size - lane), end - run.first_position);
+    run.lanes = least(kKeyRun, shape.key_lanes - lane);
+    const std::byte* values = head + shape.values_offset;
+    switch (shape.format) {
+      case KvFormat::kFloat32:
+        run.keys = reinterpret_cast<const float*>(head) + lane;
+        run.key_stride = shape.key_lanes;
+        run.values = reinterpret_cast<const float*>(values) + lane * shape.value_lanes;
+        return run;
+      case KvFormat::kBFloat16:
+        WidenElements<uint16_t>(shape, head, values, lane, run, scratch);
+        break;
+      case KvFormat::kInt8:
+        WidenElements<int8_t>(shape, head, values, lane, run, scratch);
+        run.key_scales = reinterpret_cast<const float*>(head + shape.scales_offset) + lane;
+        run.value_scales = run.key_scales + shape.key_lanes;
+        break;
+    }
+    run.keys = scratch.keys;
+    run.key_stride = kKeyRun;
+    run.values = scratch.values;
+    return run;
+  }
+
+  static F LoadElements(const uint16_t* p) { return V::LoadBf16(p); }
+  static F LoadElements(const int8_t* p) { return V::LoadInt8(p); }
+
+  template <typename Element>
+  static void WidenElements(const AttentionShape& shape,
+                            const std::byte* keys,
+                            const std::byte* values,
+                            int64_t lane,
+                            const KeyRun& run,
+                            const Scratch& scratch) {
+    const Element* key = reinterpret_cast<const Element*>(keys) + lane;
+    for (int64_t d = 0; d < shape.head_dim; ++d, key += shape.key_lanes) {
+      for (int64_t i = 0; i < run.lanes; i += kLanes) {
+        V::Store(scratch.keys + d * kKeyRun + i, LoadElements(key + i));
+      }
+    }
+    const Element* value = reinterpret_cast<const Element*>(values) + lane * shape.value_lanes;
+    for (int64_t i = 0; i < run.num_keys * shape.value_lanes; i += kLanes) {
+      V::Store(scratch.values + i, LoadElements(value + i));
+    }
+  }
+
+  // Rows [first, + kGroupRows) of the tile, or what there is, over one run of keys.
+  static void AttendGroup(const AttentionShape& shape,
+                          const AttentionTile& tile,
+                          const KeyRun& run,
+                          int64_t first,
+                          const float* queries,
+                          float* states) {
+    const int64_t left = tile.num_rows * shape.group - first;
+    const int rows = static_cast<int>(left < kGroupRows ? left : kGroupRows);
+    int64_t visible[kGroupRows];
+    for (int r = 0; r < rows; ++r) {
+      const int64_t seen = VisibleTo(shape, tile, first + r) - run.first_position;
+      visible[r] = seen < 0 ? 0 : seen < run.num_keys ? seen : run.num_keys;
+    }
+    if (visible[rows - 1] == 0) return;
+    alignas(64) float weights[kGroupRows * kKeyRun];
+    alignas(64) float corrections[16];
+    float* group_states = states + first * shape.state_size();
+    Products<1, kGroupRows>(queries + first * shape.head_dim,
+                            rows,
+                            run.keys,
+                            run.key_stride,
+                            run.lanes,
+                            shape.head_dim,
+                            nullptr,
+                            weights,
+                            kKeyRun);
+    Softmax(shape, run, rows, visible, weights, corrections, group_states);
+    Products<kKeyRun, 1>(weights,
+                         rows,
+                         run.values,
+                         shape.value_lanes,
+                         shape.value_lanes,
+                         visible[rows - 1],
+                         corrections,
+                         group_states + kSums,
+                         shape.state_size());
+  }
+
+  // Scores become weights; maxima and sums of the states move on, the weighted sums of values are
+  // to be multiplied by `corrections`.
+  static void Softmax(const AttentionShape& shape,
+                      const KeyRun& run,
+                      int rows,
+                      const int64_t* visible,
+                      float* weights,
+                      float* corrections,
+                      float* states) {
+    alignas(64) float shifts[16] = {};  // the maximum; 0 where nothing was seen so far
+    for (int r = 0; r < 16; ++r) corrections[r] = 0.0f;
+    for (int r = 0; r < rows; ++r) {
+      float* row = weights + r * kKeyRun;
+      float* maximum = states + r * shape.state_size() + kMaximum;
+      if (run.key_scales != nullptr) Scale(run.key_scales, run.lanes, row);
+      for (int64_t i = visible[r]; i < run.lanes; ++i) row[i] = -INFINITY;
+      F largest = V::Load(row);
+      for (int64_t i = kLanes; i < run.lanes; i += kLanes)
+        largest = V::Max(V::Load(row + i), largest);
+      const float next = V::MaxOf(largest);
+      corrections[r] = *maximum;
+      if (next > *maximum) *maximum = next;
+      if (*maximum > -INFINITY) shifts[r] = *maximum;
+    }
+    for (int r = 0; r < 16; r += kLanes) {
+      const F change = V::Sub(V::Load(corrections + r), V::Load(shifts + r));
+      V::Store(corrections + r, Exp<V>(change));
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* row = weights + r * kKeyRun;
+      float* sums = states + r * shape.state_size();
+      F sum = V::Zero();
+      for (int64_t i = 0; i < run.lanes; i += kLanes) {
+        const F weight = Exp<V>(V::Sub(V::Load(row + i), V::Set(shifts[r])));
+        V::Store(row + i, weight);
+        sum = V::Add(sum, weight);
+      }
+      V::Store(sums, V::Fma(V::Load(sums), V::Set(corrections[r]), sum));
+      if (run.value_scales != nullptr) Scale(run.value_scales, visible[r], row);
+    }
+  }
+
+  static void Scale(const float* scales, int64_t n, float* row) {
+    for (int64_t i = 0; i < n; ++i) row[i] *= scales[i];
+  }
+
+  // out[r][c] = start + sum over k, first to last, of a[r * kRowStep + k * kTermStep] * b[k][c],
+  // r < rows, c < columns (a multiple of 16); start = out[r][c] * factors[r], or 0.
+  template <int kRowStep, int kTermStep>
+  static void Products(const float* a,
+                       int rows,
+                       const float* b,
+                       int64_t b_stride,
+                       int64_t columns,
+                       int64_t terms,
+                       const float* factors,
+                       float* out,
+                       int64_t out_stride) {
+    for (int r = 0; r < rows; r += kProductRows) {
+      const int count = rows - r < kProductRows ? rows - r : kProductRows;
+      for (int64_t c = 0; c < columns; c += kKeyRun) {
+        ProductOf<kProductRows, kRowStep, kTermStep>(count,
+                                                     columns - c >= kKeyRun,
+                                                     a + r * kRowStep,
+                                                     b + c,
+                                                     b_stride,
+                                                     terms,
+                                                     factors == nullptr ? nullptr : factors + r,
+                                                     out + r * out_stride + c,
+                                                     out_stride);
+      }
+    }
+  }
+
+  template <int kRows, int kRowStep, int kTermStep, typename... Args>
+  static void ProductOf(int rows, bool wide, const Args&... args) {
+    if constexpr (kRows > 1) {
+      if (rows < kRows) return ProductOf<kRows - 1, kRowStep, kTermStep>(rows, wide, args...);
+    }
+    if (wide) {
+      Product<kRows, kKeyRun / kLanes, kRowStep, kTermStep>(args...);
+    } else {
+      Product<kRows, 16 / kLanes, kRowStep, kTermStep>(args...);
+    }
+  }
+
+  template <int kRows, int kVectors, int kRowStep, int kTermStep>
+  static void Product(const float* a,
+                      const float* b,
+                      int64_t b_stride,
+                      int64_t terms,
+                      const float* factors,
+                      float* out,
+                      int64_t out_stride) {
+    F sum[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        sum[r][v] = factors == nullptr
+                        ? V::Zero()
+                        : V::Mul(V::Load(out + r * out_stride + v * kLanes), V::Set(factors[r]));
+      }
+    }
+    for (int64_t k = 0; k < terms; ++k, a += kTermStep, b += b_stride) {
+      if constexpr (kRows < kVectors) {  // what there is less of stays in registers
+        F x[kRows];
+        for (int r = 0; r < kRows; ++r) x[r] = V::Set(a[r * kRowStep]);
+        for (int v = 0; v < kVectors; ++v) {
+          const F y = V::Load(b + v * kLanes);
+          for (int r = 0; r < kRows; ++r) sum[r][v] = V::Fma(x[r], y, sum[r][v]);
+        }
+      } else {
+        F y[kVectors];
+        for (int v = 0; v < kVectors; ++v) y[v] = V::Load(b + v * kLanes);
+        for (int r = 0; r < kRows; ++r) {
+          const F x = V::Set(a[r * kRowStep]);
+          for (int v = 0; v < kVectors; ++v) sum[r][v] = V::Fma(x, y[v], sum[r][v]);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) V::Store(out + r * out_stride + v * kLanes, sum[r][v]);
+    }
+  }
+};
+
+}  // namespace parrot::kernels
+
+#endif  // PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
