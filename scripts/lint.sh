@@ -17,11 +17,12 @@ python3 scripts/check_includes.py
 
 # clang-tidy sees product code, compiled by clang without precompiled headers. A file whose
 # preprocessed text was clean before is not analysed again. (bench/server_overhead is built with
-# the tests, on their fakes.)
+# the tests, on their fakes; bench/peers/vision_driver.cc with llama.cpp.)
 configure_preset tidy
 cmake --build build/tidy --target parrot_proto >/dev/null
 mapfile -t sources < <(git ls-files 'base/*.cc' 'model/*.cc' 'scheduler/*.cc' 'server/*.cc' \
-  'client/*.cc' 'inspect/*.cc' 'bench/*.cc' ':!bench/server_overhead')
+  'client/*.cc' 'inspect/*.cc' 'bench/*.cc' ':!bench/server_overhead' \
+  ':!bench/peers/vision_driver.cc')
 say "lint: clang-tidy of ${#sources[@]} sources"
 python3 scripts/run_clang_tidy.py --build build/tidy --cache "$PARROT_CACHE_DIR/tidy" \
   --jobs "$CMAKE_BUILD_PARALLEL_LEVEL" "${sources[@]}"
