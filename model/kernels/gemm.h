@@ -5,17 +5,17 @@
 // packed for each product: blocks of rows, [block][in_features][rows of the block]; the norm before
 // the matrix may be part of that.
 //
-// One sum, one order. For every format, number of rows and of threads, an output is
-//   per-channel or no scale:  s = sum over k, first to last, of fma(a[k], w[k], s), times the
-//   scale; grouped:                  the same per group, then total = fma(scale, s, total), group
-//   by group.
-// So a row's result does not depend, bit by bit, on its batch mates, on the number of rows in the
-// call or on the threads. (AMX: one tile instruction, one order of tiles, for every number of
-// rows.)
+// One sum, one order. For every number of rows and of threads, an output is
+//   without groups:  s = fma(a[k], w[k], s) over k, first to last, from 0; then times the scale
+//   with groups:     the same s over each group, and group by group, total = fma(scale, s, total);
+//                    int4: total = fma(scale, s - zero * (sum of the group's a[k]), total)
+// where w[k] is the stored number. So a row's result does not depend, bit by bit, on its batch
+// mates, on the number of rows in the call or on the threads. (AMX: one tile instruction, one order
+// of tiles, for every number of rows.)
 //
 // Formats: fp32; bf16; int8, symmetric, one fp32 scale per output feature and group; int4,
-// asymmetric, scale and zero point likewise: w = scale * (q - zero). Groups are runs of
-// in_features.
+// asymmetric, w = scale * (q - zero), one scale and zero point (0..15) likewise, as bfloat16: in
+// groups of 32 they are 1 of 5 bits per weight. Groups are runs of in_features.
 //
 // PackedMatrix is immutable after the last Add and may be shared by threads; PackedRows and the
 // products belong to the thread that owns the WorkerPool.
@@ -74,7 +74,7 @@ class PackedMatrix {
 
   const MatrixShape& shape() const { return shape_; }
   Isa isa() const { return isa_; }
-  int64_t bytes() const { return static_cast<int64_t>(data_.size() + scales_.size()); }
+  int64_t bytes() const { return static_cast<int64_t>(data_.size()); }
   // W[out, :] as the products see it, to `row` [in_features]. For embeddings that are the head as
   // well, and for errors of quantisation.
   void ReadRow(int64_t out, float* row) const;
@@ -84,7 +84,6 @@ class PackedMatrix {
   MatrixShape shape_;
   Isa isa_ = Isa::kEmulatedAvx2;
   AlignedBuffer data_;
-  AlignedBuffer scales_;
 };
 
 enum class NormOf { kNone, kRms, kLayer };

@@ -69,11 +69,12 @@ struct Avx2 {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
   }
-  static void LoadUint4Pairs(const uint8_t* p, F* low, F* high) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-    const __m256i wide = _mm256_cvtepu8_epi32(bytes);
-    *low = _mm256_cvtepi32_ps(_mm256_and_si256(wide, _mm256_set1_epi32(15)));
-    *high = _mm256_cvtepi32_ps(_mm256_srli_epi32(wide, 4));
+  template <int kNibble>
+  static F LoadUint4(const uint8_t* p) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i shifted = _mm256_srli_epi32(words, 8 * (kNibble / 2));
+    return _mm256_cvtepi32_ps(
+        _mm256_and_si256(shifted, _mm256_set1_epi32(kNibble % 2 == 0 ? 15 : 240)));
   }
   static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 

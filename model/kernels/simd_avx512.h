@@ -71,11 +71,14 @@ struct Avx512 {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
   }
-  static void LoadUint4Pairs(const uint8_t* p, F* low, F* high) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m512i wide = _mm512_cvtepu8_epi32(bytes);
-    *low = _mm512_cvtepi32_ps(_mm512_and_si512(wide, _mm512_set1_epi32(15)));
-    *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(wide, 4));
+  template <int kNibble>
+  static F LoadUint4(const uint8_t* p) {
+    const __m512i words = _mm512_loadu_si512(p);
+    const __m512 values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    // An index counts modulo 16.
+    return _mm512_permutexvar_ps(
+        _mm512_srli_epi32(words, 4 * kNibble),
+        kNibble % 2 == 0 ? values : _mm512_mul_ps(values, _mm512_set1_ps(16)));
   }
   static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 

@@ -145,12 +145,16 @@ struct Emulated {
     for (int i = 0; i < kLanes; ++i) r.lane[i] = static_cast<float>(p[i]);
     return r;
   }
-  // kLanes bytes: the low nibbles are `low`, the high nibbles `high`, 0..15 each.
-  static void LoadUint4Pairs(const uint8_t* p, F* low, F* high) {
+  // Of kLanes 32-bit words of eight nibbles each, the nibbles q of one place, counted from the
+  // lowest bits. Even places give q, odd ones 16 q: it saves the wider shift.
+  template <int kNibble>
+  static F LoadUint4(const uint8_t* p) {
+    F r;
     for (int i = 0; i < kLanes; ++i) {
-      low->lane[i] = static_cast<float>(p[i] & 15);
-      high->lane[i] = static_cast<float>(p[i] >> 4);
+      const int byte = p[4 * i + kNibble / 2];
+      r.lane[i] = static_cast<float>(kNibble % 2 == 0 ? byte & 15 : byte & 240);
     }
+    return r;
   }
   static void Prefetch(const void*) {}
 };

@@ -1,0 +1,8 @@
+#include "model/kernels/gemm_impl.h"
+#include "model/kernels/simd_avx2.h"
+
+namespace parrot::kernels {
+
+constinit const GemmKernels kGemmAvx2 = internal::MakeGemmKernels<Avx2>();
+
+}  // namespace parrot::kernels

@@ -1,0 +1,446 @@
+#include "model/kernels/gemm.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace parrot::kernels {
+namespace {
+
+struct Format {
+  const char* name;
+  WeightEncoding encoding;
+};
+constexpr Format kFormats[] = {{"fp32", {WeightFormat::kFloat32}},
+                               {"bf16", {WeightFormat::kBFloat16}},
+                               {"int8", {WeightFormat::kInt8}},
+                               {"int8 g32", {WeightFormat::kInt8, 32}},
+                               {"int8 g128", {WeightFormat::kInt8, 128}},
+                               {"int4 g32", {WeightFormat::kInt4, 32}},
+                               {"int4 g128", {WeightFormat::kInt4, 128}}};
+
+std::vector<float> Random(int64_t size, uint32_t seed) {
+  std::mt19937 engine(seed);
+  std::vector<float> values(size);
+  for (float& value : values) value = static_cast<float>(engine() % 2001) / 1000.0f - 1.0f;
+  return values;
+}
+
+// Floats whose end meets a page that cannot be read or written.
+class Guarded {
+ public:
+  explicit Guarded(const std::vector<float>& values) : size_(values.size()) {
+    const size_t page = sysconf(_SC_PAGESIZE);
+    const size_t bytes = (size_ * sizeof(float) + page - 1) / page * page;
+    mapped_ = bytes + page;
+    base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(base_, MAP_FAILED);
+    char* end = static_cast<char*>(base_) + bytes;
+    EXPECT_EQ(mprotect(end, page, PROT_NONE), 0);
+    data_ = reinterpret_cast<float*>(end) - size_;
+    std::copy(values.begin(), values.end(), data_);
+  }
+  ~Guarded() { munmap(base_, mapped_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  float* data() { return data_; }
+  std::vector<float> values() const { return {data_, data_ + size_}; }
+
+ private:
+  size_t size_, mapped_ = 0;
+  void* base_ = nullptr;
+  float* data_ = nullptr;
+};
+
+PackedMatrix Pack(const MatrixShape& shape, Isa isa, const std::vector<float>& w) {
+  PackedMatrix matrix(shape, isa);
+  Guarded values(w);
+  matrix.Add(values.data(),
+             SourceType::kFloat32,
+             shape.in_features,
+             0,
+             shape.out_features,
+             0,
+             shape.in_features);
+  return matrix;
+}
+
+PackedMatrix RandomMatrix(int64_t out,
+                          int64_t in,
+                          WeightEncoding encoding,
+                          Isa isa,
+                          PanelOrder order = PanelOrder::kPlain) {
+  return Pack({out, in, encoding, order}, isa, Random(out * in, 7));
+}
+
+std::vector<float> Product(WorkerPool& pool,
+                           Isa isa,
+                           const std::vector<float>& x,
+                           int64_t rows,
+                           const PackedMatrix& w,
+                           Epilogue epilogue = {}) {
+  const MatrixShape& shape = w.shape();
+  const int64_t columns = shape.out_features / (shape.order == PanelOrder::kGateUp ? 2 : 1);
+  Guarded in(x), out(std::vector<float>(rows * columns, -77.0f));
+  PackedRows a(isa);
+  a.Pack(pool, rows, shape.in_features, {.x = in.data(), .stride = shape.in_features});
+  epilogue.out = out.data();
+  epilogue.out_stride = columns;
+  const GemmPart part = {.weights = &w, .epilogue = epilogue};
+  GemmScratch scratch;
+  Gemm(pool, a, {&part, 1}, scratch);
+  return out.values();
+}
+
+// x W^T in double, from the weights as the products see them.
+std::vector<double> Reference(const std::vector<float>& x, int64_t rows, const PackedMatrix& w) {
+  const int64_t in = w.shape().in_features, out = w.shape().out_features;
+  std::vector<double> y(rows * out);
+  std::vector<float> row(in);
+  for (int64_t n = 0; n < out; ++n) {
+    w.ReadRow(n, row.data());
+    for (int64_t m = 0; m < rows; ++m) {
+      for (int64_t k = 0; k < in; ++k) y[m * out + n] += double{x[m * in + k]} * row[k];
+    }
+  }
+  return y;
+}
+
+void ExpectNear(const std::vector<float>& got, const std::vector<double>& want, double error) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], error) << "at " << i;
+}
+
+void ForAll(const std::function<void(Isa, const Format&)>& test) {
+  for (const Isa isa : AllIsas()) {
+    for (const Format& format : kFormats) {
+      SCOPED_TRACE(std::string(IsaName(isa)) + ", " + format.name);
+      test(isa, format);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(GemmTest, IsNearThePlainLoopForOddShapes) {
+  struct Shape {
+    int64_t rows, in, out;
+  };
+  WorkerPool pool(2);
+  ForAll([&](Isa isa, const Format& format) {
+    for (const auto [rows, in, out] : {Shape{1, 1, 1},
+                                       Shape{1, 31, 135},
+                                       Shape{2, 64, 33},
+                                       Shape{3, 130, 17},
+                                       Shape{5, 33, 40},
+                                       Shape{7, 259, 9},
+                                       Shape{13, 45, 50}}) {
+      const PackedMatrix w = RandomMatrix(out, in, format.encoding, isa);
+      const std::vector<float> x = Random(rows * in, 3);
+      ExpectNear(Product(pool, isa, x, rows, w), Reference(x, rows, w), 2e-5);
+    }
+  });
+}
+
+// One row, a row among many (in blocks of all sizes), several spans of input features; one thread
+// and three.
+TEST(GemmTest, ARowIsTheSameToTheLastBitWhateverItsCompany) {
+  constexpr int64_t kIn = 521, kOut = 75;
+  WorkerPool one(1), three(3);
+  ForAll([&](Isa isa, const Format& format) {
+    const bool slow = IsEmulated(isa);
+    const PackedMatrix w = RandomMatrix(kOut, kIn, format.encoding, isa);
+    const int64_t most = slow ? 14 : 401;
+    const std::vector<float> x = Random(most * kIn, 5);
+    const std::vector<float> all = Product(three, isa, x, most, w);
+    std::vector<int64_t> counts = {1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 25, 37};
+    if (slow) counts = {1, 3, 5};
+    for (const int64_t rows : counts) {
+      const std::vector<float> some(x.end() - rows * kIn, x.end());
+      const std::vector<float> want(all.end() - rows * kOut, all.end());
+      ASSERT_EQ(Product(one, isa, some, rows, w), want) << rows << " rows";
+    }
+  });
+}
+
+TEST(GemmTest, EmulatedIsTheHardwareToTheLastBit) {
+  WorkerPool pool(2);
+  const auto twin = [](Isa isa) {
+    return isa == Isa::kAvx2     ? Isa::kEmulatedAvx2
+           : isa == Isa::kAvx512 ? Isa::kEmulatedAvx512
+                                 : Isa::kEmulatedAmx;
+  };
+  for (const Isa isa : NativeIsas()) {
+    for (const Format& format : kFormats) {
+      SCOPED_TRACE(std::string(IsaName(isa)) + ", " + format.name);
+      for (const GemmActivation activation : {GemmActivation::kGelu, GemmActivation::kQuickGelu}) {
+        const std::vector<float> x = Random(5 * 77, 1);
+        const Epilogue epilogue = {.activation = activation};
+        const auto product = [&](Isa on) {
+          const PackedMatrix w = RandomMatrix(45, 77, format.encoding, on);
+          return Product(pool, on, x, 5, w, epilogue);
+        };
+        ASSERT_EQ(product(isa), product(twin(isa)));
+      }
+    }
+  }
+}
+
+double Activate(GemmActivation activation, double y) {
+  switch (activation) {
+    case GemmActivation::kGelu:
+      return 0.5 * y * (1.0 + std::erf(y / std::sqrt(2.0)));
+    case GemmActivation::kQuickGelu:
+      return y / (1.0 + std::exp(-1.702 * y));
+    default:
+      return y;
+  }
+}
+
+TEST(GemmTest, EpiloguesHappenInTheirOrder) {
+  constexpr int64_t kRows = 3, kIn = 40, kOut = 37;
+  WorkerPool pool(2);
+  Guarded bias(Random(kOut, 11)), scale(Random(kRows, 12)), residual(Random(kRows * kOut, 13));
+  for (const Isa isa : AllIsas()) {
+    const PackedMatrix w = RandomMatrix(kOut, kIn, {WeightFormat::kInt8}, isa);
+    const std::vector<float> x = Random(kRows * kIn, 3);
+    const std::vector<double> plain = Reference(x, kRows, w);
+    for (const GemmActivation activation :
+         {GemmActivation::kNone, GemmActivation::kGelu, GemmActivation::kQuickGelu}) {
+      std::vector<double> want = plain;
+      for (int64_t i = 0; i < kRows * kOut; ++i) {
+        want[i] = Activate(activation, want[i] + bias.data()[i % kOut]) * scale.data()[i / kOut] +
+                  0.75 * residual.data()[i];
+      }
+      const Epilogue epilogue = {.bias = bias.data(),
+                                 .activation = activation,
+                                 .row_scale = scale.data(),
+                                 .residual = residual.data(),
+                                 .residual_stride = kOut,
+                                 .residual_scale = 0.75f};
+      ExpectNear(Product(pool, isa, x, kRows, w, epilogue), want, 2e-5);
+    }
+  }
+}
+
+TEST(GemmTest, AddsToWhatIsThereAlready) {
+  constexpr int64_t kRows = 2, kIn = 8, kOut = 5, kStride = 9;
+  WorkerPool pool(1);
+  for (const Isa isa : AllIsas()) {
+    const PackedMatrix w = RandomMatrix(kOut, kIn, {}, isa);
+    const std::vector<float> x = Random(kRows * kIn, 3);
+    const std::vector<double> product = Reference(x, kRows, w);
+    std::vector<float> out(kRows * kStride, 2.0f);
+    PackedRows a(isa);
+    a.Pack(pool, kRows, kIn, {.x = x.data(), .stride = kIn});
+    GemmPart part = {.weights = &w};
+    part.epilogue = {.residual = out.data(),
+                     .residual_stride = kStride,
+                     .out = out.data(),
+                     .out_stride = kStride};
+    GemmScratch scratch;
+    Gemm(pool, a, {&part, 1}, scratch);
+    for (int64_t i = 0; i < kRows * kStride; ++i) {
+      const int64_t m = i / kStride, n = i % kStride;
+      EXPECT_NEAR(out[i], n < kOut ? 2.0 + product[m * kOut + n] : 2.0, 1e-5);
+    }
+  }
+}
+
+TEST(GemmTest, GatesMeetTheirUpsInOneProduct) {
+  constexpr int64_t kRows = 4, kIn = 50, kHalf = 43;
+  WorkerPool pool(2);
+  ForAll([&](Isa isa, const Format& format) {
+    const PackedMatrix w = RandomMatrix(2 * kHalf, kIn, format.encoding, isa, PanelOrder::kGateUp);
+    const std::vector<float> x = Random(kRows * kIn, 3);
+    const std::vector<double> both = Reference(x, kRows, w);
+    std::vector<double> want(kRows * kHalf);
+    for (int64_t m = 0; m < kRows; ++m) {
+      for (int64_t n = 0; n < kHalf; ++n) {
+        const double gate = both[m * 2 * kHalf + n], up = both[m * 2 * kHalf + kHalf + n];
+        want[m * kHalf + n] = gate / (1.0 + std::exp(-gate)) * up;
+      }
+    }
+    const Epilogue epilogue = {.activation = GemmActivation::kSiluMul};
+    ExpectNear(Product(pool, isa, x, kRows, w, epilogue), want, 5e-5);
+  });
+}
+
+// Three matrices side by side, of which one takes part from an input feature on.
+TEST(GemmTest, PartsShareTheirRows) {
+  constexpr int64_t kRows = 3, kIn = 128;
+  WorkerPool pool(2);
+  ForAll([&](Isa isa, const Format& format) {
+    const std::vector<float> x = Random(kRows * kIn, 3);
+    const PackedMatrix small = RandomMatrix(20, kIn, format.encoding, isa);
+    const PackedMatrix large = RandomMatrix(90, kIn, {}, isa);
+    const PackedMatrix wide = RandomMatrix(12, 3 * kIn, format.encoding, isa);
+    std::vector<float> wide_x(kRows * 3 * kIn, 0.0f);
+    for (int64_t m = 0; m < kRows; ++m) {
+      std::copy_n(&x[m * kIn], kIn, &wide_x[m * 3 * kIn + kIn]);
+    }
+    std::vector<float> y(kRows * 20), z(kRows * 90), u(kRows * 12);
+    PackedRows a(isa);
+    a.Pack(pool, kRows, kIn, {.x = x.data(), .stride = kIn});
+    const GemmPart parts[] = {
+        {.weights = &small, .epilogue = {.out = y.data(), .out_stride = 20}},
+        {.weights = &large, .epilogue = {.out = z.data(), .out_stride = 90}},
+        {.weights = &wide, .first_in = kIn, .epilogue = {.out = u.data(), .out_stride = 12}}};
+    GemmScratch scratch;
+    Gemm(pool, a, parts, scratch);
+    ExpectNear(y, Reference(x, kRows, small), 2e-5);
+    ExpectNear(z, Reference(x, kRows, large), 2e-5);
+    ExpectNear(u, Reference(wide_x, kRows, wide), 2e-5);
+  });
+}
+
+std::vector<float> NormReference(const PackedRows::Source& s, int64_t rows, int64_t size) {
+  std::vector<float> y(rows * size);
+  for (int64_t m = 0; m < rows; ++m) {
+    const float* x = s.x + (s.row_index != nullptr ? s.row_index[m] : m) * s.stride;
+    double mean = 0.0, squares = 0.0;
+    for (int64_t k = 0; k < size; ++k) mean += x[k] / static_cast<double>(size);
+    if (s.norm != NormOf::kLayer) mean = 0.0;
+    for (int64_t k = 0; k < size; ++k) squares += (x[k] - mean) * (x[k] - mean);
+    const double factor = s.norm == NormOf::kNone
+                              ? 1.0
+                              : 1.0 / std::sqrt(squares / static_cast<double>(size) + s.eps);
+    for (int64_t k = 0; k < size; ++k) {
+      const double weight = s.norm_weight != nullptr ? s.norm_weight[k] : 1.0;
+      const double bias = s.norm_bias != nullptr ? s.norm_bias[k] : 0.0;
+      y[m * size + k] = static_cast<float>((x[k] - mean) * factor * weight + bias);
+    }
+  }
+  return y;
+}
+
+// The norm alone, and the norm that is part of packing: the identity gives it back.
+TEST(GemmTest, NormsAreNearThePlainLoopWithRowsPicked) {
+  constexpr int64_t kRows = 4, kStride = 70;
+  const int32_t picked[kRows] = {3, 0, 0, 2};
+  WorkerPool pool(2);
+  for (const int64_t size : {int64_t{1}, int64_t{8}, int64_t{45}, int64_t{70}}) {
+    Guarded x(Random(kRows * kStride - (kStride - size), 3)), weight(Random(size, 4));
+    Guarded bias(Random(size, 5));
+    std::vector<float> identity(size * size, 0.0f);
+    for (int64_t k = 0; k < size; ++k) identity[k * size + k] = 1.0f;
+    for (const Isa isa : AllIsas()) {
+      const PackedMatrix w = Pack({size, size, {}}, isa, identity);
+      for (const NormOf norm : {NormOf::kNone, NormOf::kRms, NormOf::kLayer}) {
+        PackedRows::Source source = {
+            .x = x.data(), .stride = kStride, .row_index = picked, .norm = norm, .eps = 1e-3f};
+        if (norm != NormOf::kNone) source.norm_weight = weight.data();
+        if (norm == NormOf::kLayer) source.norm_bias = bias.data();
+        const std::vector<float> reference = NormReference(source, kRows, size);
+        const std::vector<double> want(reference.begin(), reference.end());
+        Guarded out(std::vector<float>(kRows * size, 0.0f));
+        Norm(isa, pool, kRows, size, source, out.data(), size);
+        ExpectNear(out.values(), want, 3e-6);
+        PackedRows a(isa);
+        a.Pack(pool, kRows, size, source);
+        std::vector<float> product(kRows * size);
+        const GemmPart part = {.weights = &w,
+                               .epilogue = {.out = product.data(), .out_stride = size}};
+        GemmScratch scratch;
+        Gemm(pool, a, {&part, 1}, scratch);
+        EXPECT_EQ(product, out.values());
+      }
+    }
+  }
+}
+
+TEST(GemmTest, NormsInPlace) {
+  WorkerPool pool(1);
+  for (const Isa isa : AllIsas()) {
+    std::vector<float> x = Random(2 * 19, 3);
+    const std::vector<float> ones(19, 1.0f);
+    const PackedRows::Source source = {
+        .x = x.data(), .stride = 19, .norm = NormOf::kRms, .norm_weight = ones.data()};
+    const std::vector<float> reference = NormReference(source, 2, 19);
+    Norm(isa, pool, 2, 19, source, x.data(), 19);
+    ExpectNear(x, {reference.begin(), reference.end()}, 1e-6);
+  }
+}
+
+TEST(PackedMatrixTest, WeightsAreOffByAtMostHalfAStep) {
+  constexpr int64_t kOut = 21, kIn = 77;
+  const std::vector<float> w = Random(kOut * kIn, 9);
+  ForAll([&](Isa isa, const Format& format) {
+    const PackedMatrix matrix = Pack({kOut, kIn, format.encoding}, isa, w);
+    // Values are in [-1, 1]. A scale rounded to bfloat16 may miss the largest ones.
+    const double step = format.encoding.format == WeightFormat::kFloat32    ? 0.0
+                        : format.encoding.format == WeightFormat::kBFloat16 ? 0x1p-8
+                        : format.encoding.format == WeightFormat::kInt8     ? 1.0 / 127
+                                                                            : 2.0 / 15 * 1.15;
+    std::vector<float> row(kIn);
+    for (int64_t n = 0; n < kOut; ++n) {
+      matrix.ReadRow(n, row.data());
+      for (int64_t k = 0; k < kIn; ++k) ASSERT_NEAR(row[k], w[n * kIn + k], step / 2 + 1e-7);
+    }
+  });
+}
+
+// In any pieces of rows and groups, from any type, a matrix is the same.
+TEST(PackedMatrixTest, PiecesMakeTheWhole) {
+  constexpr int64_t kOut = 38, kIn = 300;
+  std::vector<float> w = Random(kOut * kIn, 9);
+  std::vector<uint16_t> bits(w.size()), halves(w.size());
+  for (size_t i = 0; i < w.size(); ++i) {
+    w[i] = std::round(w[i] * 64.0f) / 64.0f;  // exact in all types
+    uint32_t word;
+    std::memcpy(&word, &w[i], sizeof(word));
+    bits[i] = static_cast<uint16_t>(word >> 16);
+    const uint32_t exponent = ((word >> 23) & 255) - 112;
+    halves[i] = static_cast<uint16_t>((word >> 16 & 0x8000) |
+                                      (w[i] == 0.0f ? 0 : exponent << 10 | (word >> 13 & 1023)));
+  }
+  ForAll([&](Isa isa, const Format& format) {
+    const MatrixShape shape = {kOut, kIn, format.encoding, PanelOrder::kGateUp};
+    const PackedMatrix whole = Pack(shape, isa, w);
+    EXPECT_GT(whole.bytes(), 0);
+    PackedMatrix pieces(shape, isa);
+    const int64_t cut =
+        format.encoding.format == WeightFormat::kInt8 && format.encoding.group_size == 0 ? kIn
+                                                                                         : 128;
+    pieces.Add(bits.data(), SourceType::kBFloat16, kIn, 0, 13, 0, cut);
+    pieces.Add(halves.data() + 13 * kIn, SourceType::kFloat16, kIn, 13, kOut - 13, 0, cut);
+    if (cut < kIn) {
+      pieces.Add(&w[cut], SourceType::kFloat32, kIn, 0, kOut, cut, kIn - cut);
+    }
+    std::vector<float> row(kIn), want(kIn);
+    for (int64_t n = 0; n < kOut; ++n) {
+      pieces.ReadRow(n, row.data());
+      whole.ReadRow(n, want.data());
+      ASSERT_EQ(row, want);
+    }
+  });
+}
+
+TEST(PackedMatrixTest, GroupsOfOneValueAndOfZerosAreKept) {
+  std::vector<float> w(2 * 64, 0.0f);
+  for (int64_t k = 0; k < 32; ++k) w[k] = -0.75f;
+  for (int64_t k = 64; k < 96; ++k) w[k] = 15.0f;
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const PackedMatrix matrix = Pack({2, 64, {format, 32}}, Isa::kEmulatedAvx2, w);
+    std::vector<float> row(64);
+    for (int64_t n = 0; n < 2; ++n) {
+      matrix.ReadRow(n, row.data());
+      for (int64_t k = 0; k < 64; ++k)
+        EXPECT_NEAR(row[k], w[n * 64 + k], 1e-2 * std::abs(w[n * 64]));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace parrot::kernels
