@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -33,13 +34,7 @@ LLAMA_CONTEXT = 768 * max(BATCHES)  # a multiple of 256 for each sequence
 # What each program calls the formats of --weights.
 OUR_FLAGS = {"fp32": ["--dtype=float32"], "bf16": ["--dtype=bfloat16"],
              "int8": ["--dtype=bfloat16", "--quantization=int8"],
-             "int4": ["--dtype=bfloat16", "--quantization=int4"]}
-OUR_FIGURES = {
-    "vision tower, 1 image": "vision_ms",
-    "image question to first token": "ttft_ms",
-    **{f"prefill, {tokens} tokens": f"prefill_{tokens}" for tokens in (512, CONTEXT)},
-    **{f"decode, batch {batch}, {CONTEXT} tokens each": f"decode_{batch}" for batch in BATCHES},
-}
+             "int4": ["--dtype=bfloat16", "--quantization=int4-g32"]}
 LLAMA_WEIGHTS = {"bf16": ("bf16", "f16"), "int8": ("q8_0",), "int4": ("q4_0",)}
 TORCH_WEIGHTS = {"fp32": "float32", "bf16": "bfloat16"}
 # Keeps libraries that choose their own kernels to the same instruction set.
@@ -81,7 +76,7 @@ def parse_batched_bench(stdout):
 def parse_vision_driver(stdout):
     """The better of flash attention and plain attention, pass by pass."""
     passes = json.loads(stdout)
-    return {"vision_ms": min(passes.values(), key=report.statistics.median)}
+    return {"vision_ms": min(passes.values(), key=statistics.median)}
 
 
 def parse_torch(stdout):
@@ -92,8 +87,7 @@ def parse_torch(stdout):
 def parse_ours(stdout):
     """The JSON that follows the text: medians of parrot-bench's own repeats."""
     rows = json.loads(stdout[stdout.index("\n{"):])["tables"][0]["rows"]
-    return {OUR_FIGURES[row["figure"]]: [row["median"]] for row in rows
-            if row["figure"] in OUR_FIGURES}
+    return {row["figure"]: [row["median"]] for row in rows if row["figure"] in report.TITLES}
 
 
 def our_job(args, model, weights):
@@ -161,7 +155,7 @@ def measure(args, jobs, results):
                 say(f"{job}: left out: {error}")
                 broken.add(index)
                 continue
-            say(", ".join(f"{name} {report.number(report.statistics.median(values))}"
+            say(", ".join(f"{name} {report.number(statistics.median(values))}"
                           for name, values in figures.items()))
             results.add(job, figures, outcome.others >= machine.OTHERS_LIMIT)
 

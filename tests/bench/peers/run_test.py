@@ -62,7 +62,9 @@ class ReportTest(unittest.TestCase):
         results = results_of(("parrot", "0.5b", "int8", "", "ttft_ms", [1000]),
                              ("llama.cpp", "vision", "f16", "", "vision_ms", [2000]),
                              ("llama.cpp", "0.5b", "q8_0", "f16 KV", "prefill_641", [641]),
-                             ("llama.cpp", "0.5b", "q4_0", "f16 KV", "prefill_641", [1282]))
+                             ("llama.cpp", "0.5b", "q4_0", "f16 KV", "prefill_641", [1282]),
+                             ("torch", "vision", "float32", "eager", "vision_ms", [3000]),
+                             ("torch", "0.5b", "bfloat16", "eager", "prefill_641", [641]))
         row, = report.comparison(results)
         self.assertEqual(row["peers"]["llama.cpp, as precise"]["ratio"], 3.0)
         self.assertEqual(row["peers"]["llama.cpp, any format"]["ratio"], 2.5)
@@ -104,8 +106,8 @@ class ParserTest(unittest.TestCase):
                          {"vision_ms": [5, 9, 6]})
 
     def test_our_own_json_follows_the_text(self):
-        rows = [{"model": "0.5b", "figure": "decode, batch 4, 641 tokens each", "median": 70.0},
-                {"model": "0.5b", "figure": "loading", "median": 3.0}]
+        rows = [{"model": "0.5b", "figure": "decode_4", "median": 70.0},
+                {"model": "0.5b", "figure": "load_s", "median": 3.0}]
         text = "a table\n" + json.dumps({"tables": [{"rows": rows}]}, indent=2) + "\n"
         with self.assertRaises(ValueError):
             run.parse_ours("a table\n")
