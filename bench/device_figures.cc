@@ -4,10 +4,11 @@
 //
 //   device_figures DEVICE DTYPE MODEL      device_figures cuda bfloat16 7b
 //
-// MODEL: tiny, 0.5b, 1.8b, 7b (sizes of Parrot on Qwen1.5). Exit status 3: the device is not there.
+// MODEL: of bench/model_sizes. Exit status 3: the device is not there.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "base/error_status.h"
 #include "bench/device_limits.h"
+#include "bench/model_sizes/model_sizes.h"
 #include "model/api/model_config.h"
 #include "model/api/model_executor.h"
 #include "model/runtime/model_runner_factory.h"
@@ -30,38 +32,6 @@ constexpr int kRepeats = 5;
 constexpr int32_t kTextTokens = 64;
 constexpr int32_t kDecodeSteps = 8;
 constexpr int32_t kMaxBatch = 32;
-
-struct ModelSize {
-  const char* name;
-  int32_t hidden, intermediate, layers, heads, vocab_rows, expert_intermediate;
-};
-
-// Qwen1.5's; experts as wide as Parrot-7B's, or as the hidden state in the smaller ones.
-constexpr ModelSize kSizes[] = {
-    {"tiny", 128, 352, 2, 4, 1280, 128},
-    {"0.5b", 1024, 2816, 24, 16, 151936, 1024},
-    {"1.8b", 2048, 5504, 24, 16, 151936, 2048},
-    {"7b", 4096, 11008, 32, 32, 151936, 4096},
-};
-
-ModelConfig MakeConfig(const ModelSize& size) {
-  ModelConfig config;
-  config.language = {.hidden_size = size.hidden,
-                     .intermediate_size = size.intermediate,
-                     .num_layers = size.layers,
-                     .num_heads = size.heads,
-                     .num_kv_heads = size.heads,
-                     .vocab_rows = size.vocab_rows};
-  config.moe.intermediate_size = size.expert_intermediate;
-  if (size.layers == 2) {
-    config.vision = {.image_size = 56,
-                     .hidden_size = 64,
-                     .num_layers = 3,
-                     .num_heads = 2,
-                     .intermediate_size = 128};
-  }
-  return config;
-}
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -82,12 +52,13 @@ struct Work {
         6.0 * tokens * l.hidden_size * config.moe.intermediate_size * config.moe.num_experts;
     prompt_tokens = v.num_tokens() + kTextTokens;
     const double layer =
-        4.0 * l.hidden_size * l.hidden_size + 3.0 * l.hidden_size * l.intermediate_size;
+        (2.0 + 2.0 * l.num_kv_heads / l.num_heads) * l.hidden_size * l.hidden_size +
+        3.0 * l.hidden_size * l.intermediate_size;
     const double head = double{1.0} * l.hidden_size * l.vocab_rows;
     prefill_flop = 2.0 * prompt_tokens * layer * l.num_layers + 2.0 * head +
                    2.0 * prompt_tokens * prompt_tokens * l.hidden_size * l.num_layers;
     weight_bytes = element_bytes * (layer * l.num_layers + head);
-    kv_bytes_per_token = static_cast<double>(element_bytes) * 2.0 * l.num_layers * l.hidden_size;
+    kv_bytes_per_token = static_cast<double>(config.kv_bytes_per_token(config.stored_dtype));
   }
   double vision_flop, experts_flop, prefill_flop, weight_bytes, kv_bytes_per_token;
   int32_t prompt_tokens;
@@ -228,8 +199,10 @@ int Fail(const absl::Status& status) {
   return GetErrorFacts(status).reason == "DEVICE_UNAVAILABLE" ? kDeviceMissing : 1;
 }
 
-int Run(const std::string& device, ComputeDtype dtype, const ModelSize& size) {
-  ModelConfig config = MakeConfig(size);
+int Run(const std::string& device,
+        ComputeDtype dtype,
+        const std::string& model,
+        ModelConfig config) {
   config.stored_dtype = dtype == ComputeDtype::kBFloat16 ? DataType::kBFloat16 : DataType::kFloat32;
   const Work work(config, DataTypeBytes(config.stored_dtype));
   const absl::StatusOr<DeviceLimits> limits =
@@ -238,7 +211,7 @@ int Run(const std::string& device, ComputeDtype dtype, const ModelSize& size) {
   std::printf("%s, %s, model %s: copy %.0f GB/s, matmul %.2f TFLOP/s\n",
               device.c_str(),
               DataTypeName(config.stored_dtype),
-              size.name,
+              model.c_str(),
               limits->copy_gb_per_s,
               limits->matmul_tflop_per_s);
 
@@ -290,18 +263,20 @@ int Run(const std::string& device, ComputeDtype dtype, const ModelSize& size) {
 
 int main(int argc, char** argv) {
   parrot::UseSleepingOpenMpThreads(argv);
-  const parrot::ModelSize* size = nullptr;
-  for (const parrot::ModelSize& candidate : parrot::kSizes) {
-    if (argc == 4 && candidate.name == std::string(argv[3])) size = &candidate;
-  }
+  const std::optional<parrot::ModelConfig> config =
+      parrot::ConfigOfModelSize(argc == 4 ? argv[3] : "");
   const std::string dtype = argc == 4 ? argv[2] : "";
-  if (size == nullptr || (dtype != "float32" && dtype != "bfloat16")) {
-    std::fprintf(stderr,
-                 "usage: device_figures cpu|cuda|cuda:N float32|bfloat16 tiny|0.5b|1.8b|7b\n");
+  if (!config.has_value() || (dtype != "float32" && dtype != "bfloat16")) {
+    std::fprintf(stderr, "usage: device_figures cpu|cuda|cuda:N float32|bfloat16 MODEL\nMODEL:");
+    for (const std::string& name : parrot::ModelSizeNames()) {
+      std::fprintf(stderr, " %s", name.c_str());
+    }
+    std::fprintf(stderr, "\n");
     return 2;
   }
   return parrot::Run(
       argv[1],
       dtype == "float32" ? parrot::ComputeDtype::kFloat32 : parrot::ComputeDtype::kBFloat16,
-      *size);
+      argv[3],
+      *config);
 }

@@ -113,7 +113,7 @@ bool WriteReport(const Report& report, const ReportOptions& options) {
     std::cout << report.command << "\n" << report.machine << ", " << threads << "\n";
   }
   for (const Table& table : report.tables) {
-    std::cout << "\n" << TableText(table, options.markdown);
+    if (!table.json_alone) std::cout << "\n" << TableText(table, options.markdown);
   }
   std::cout.flush();
   if (options.json.empty()) return true;

@@ -25,6 +25,7 @@ struct Table {
   std::string title;
   std::vector<std::string> columns;
   std::vector<std::vector<Cell>> rows;
+  bool json_alone = false;  // too long to read
 };
 // "min", "median" and "max" of a spread, for the row's end.
 void AddSpread(const Spread& spread, int decimals, std::vector<Cell>& row);
