@@ -40,8 +40,9 @@ class Workspace {
 };
 
 struct WorkspaceLimits {
-  int64_t max_rows = 0;    // language-model rows of a step
-  int64_t max_images = 0;  // images of a step
+  int32_t num_threads = 1;  // of this worker's operations, where a backend has its own threads
+  int64_t max_rows = 0;     // language-model rows of a step
+  int64_t max_images = 0;   // images of a step
 };
 
 struct Qkv {
@@ -105,6 +106,11 @@ class Backend {
   // True when a row's result does not depend on which other rows are in the call, bit by bit. When
   // false, a runtime that promises independence of batch mates runs sequences one by one.
   virtual bool rows_are_independent() const = 0;
+  // True when handles may keep the tensors that a source gives; false when they pack them: a source
+  // may then give views of read-only memory in the dtype of the file.
+  virtual bool keeps_sources() const = 0;
+  // Memory of one KV block, all layers.
+  virtual int64_t KvBlockBytes(const KvStoreSpec&) const = 0;
 
   // --- Load time. Tensors are asked for by name and full shape.
   using Source = TensorSource;
@@ -143,7 +149,7 @@ class Backend {
   virtual void Synchronize() const = 0;
 
   // --- Operations. [rows, hidden] in and out unless said otherwise.
-  // out[i] = table[ids[i]]; ids [rows] int32 or int64 on the device.
+  // out[i] = table[ids[i]]; ids [rows] int32 on the device.
   virtual at::Tensor Embed(const EmbeddingHandle&, const at::Tensor& ids, Workspace&) const = 0;
   // The rows of all parts, in order. Spliced prompts: text rows and visual rows side by side.
   virtual at::Tensor ConcatRows(std::span<const at::Tensor> parts, Workspace&) const = 0;

@@ -34,6 +34,9 @@ enum class Activation { kNone, kGelu, kQuickGelu };
 // times the weight.
 enum class NormKind { kLayerNorm, kRmsNorm };
 
+// What a matrix is for: backends may store each in a format of its own.
+enum class WeightRole { kVision, kLanguage, kExperts, kHead };
+
 struct NormSpec {
   std::string name;  // "<name>.weight", "<name>.bias"
   NormKind kind = NormKind::kRmsNorm;
@@ -48,6 +51,7 @@ struct LinearSpec {
   bool has_bias = false;
   Partition partition = Partition::kReplicated;
   Activation activation = Activation::kNone;  // applied to the result
+  WeightRole role = WeightRole::kLanguage;
 };
 
 struct EmbeddingSpec {
@@ -66,6 +70,11 @@ struct PatchEmbeddingSpec {
   int64_t image_size = 0;
   int64_t patch_size = 0;
   int64_t hidden_size = 0;
+
+  int64_t num_tokens() const {
+    const int64_t side = image_size / patch_size;
+    return side * side + 1;
+  }
 };
 
 // One attention: the norm before it, the three projections (column), and how to attend.

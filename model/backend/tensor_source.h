@@ -19,8 +19,9 @@ class TensorSource {
 
   // The tensor `name`, of exactly `shape`; any floating dtype, on the CPU or the backend's device.
   // Handles may keep it as it is (the reference backend does when dtype and device fit: training
-  // updates it in place) or convert and pack it; it must therefore own its memory. Called once per
-  // tensor, in the order of use, so that a source can stream.
+  // updates it in place) or convert and pack it. With Backend::keeps_sources() it must own its
+  // memory; without, it is read-only and dropped once packed. Called once per tensor, so that a
+  // source can stream.
   // Throws c10::Error when there is no such tensor: whoever opens a checkpoint validates it first.
   virtual at::Tensor Get(const std::string& name, const std::vector<int64_t>& shape) = 0;
 };

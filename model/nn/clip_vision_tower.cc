@@ -53,7 +53,8 @@ VisionTower::Layer VisionTower::MakeLayer(const VisionConfig& config,
                       .out_features = out,
                       .has_bias = true,
                       .partition = partition,
-                      .activation = activation};
+                      .activation = activation,
+                      .role = WeightRole::kVision};
   };
   Layer layer;
   layer.qkv =

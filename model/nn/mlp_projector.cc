@@ -18,7 +18,8 @@ Projector::Projector(const ModelConfig& config, const Backend& backend, TensorSo
          .out_features = config.language.hidden_size,
          .has_bias = true,
          .partition = Partition::kReplicated,
-         .activation = i + 1 < depth ? Activation::kGelu : Activation::kNone},
+         .activation = i + 1 < depth ? Activation::kGelu : Activation::kNone,
+         .role = WeightRole::kVision},
         source));
   }
 }

@@ -29,7 +29,8 @@ LanguageModel::LanguageModel(const LanguageConfig& config,
                               .head = {.name = tied ? "model.embed_tokens" : "lm_head",
                                        .in_features = config.hidden_size,
                                        .out_features = config.vocab_rows,
-                                       .partition = Partition::kColumn}},
+                                       .partition = Partition::kColumn,
+                                       .role = WeightRole::kHead}},
                              tied ? embedding_.get() : nullptr,
                              source);
 }

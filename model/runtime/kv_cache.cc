@@ -22,10 +22,11 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ParrotModel& mode
                         .limit = ">= 1"});
   }
   const LanguageConfig& language = model.config().language;
-  const int64_t element_bytes =
-      static_cast<int64_t>(c10::elementSize(model.backend().compute_dtype()));
-  const int64_t block_bytes = int64_t{2} * language.num_layers * model.language().num_kv_heads() *
-                              language.head_dim() * element_bytes * block_size;
+  KvStoreSpec spec = {.num_layers = language.num_layers,
+                      .num_kv_heads = static_cast<int32_t>(model.language().num_kv_heads()),
+                      .head_dim = language.head_dim(),
+                      .block_size = block_size};
+  const int64_t block_bytes = model.backend().KvBlockBytes(spec);
   const int64_t num_blocks = std::min<int64_t>(memory_bytes / block_bytes,
                                                std::numeric_limits<int32_t>::max() / block_size);
   if (num_blocks < 1) {
@@ -39,12 +40,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ParrotModel& mode
   }
   std::unique_ptr<KvStore> store;
   RETURN_IF_ERROR(CatchTorchErrors("allocating the KV cache", [&] {
-    store = model.backend().MakeKvStore(
-        {.num_layers = language.num_layers,
-         .num_kv_heads = static_cast<int32_t>(model.language().num_kv_heads()),
-         .head_dim = language.head_dim(),
-         .num_blocks = static_cast<int32_t>(num_blocks),
-         .block_size = block_size});
+    spec.num_blocks = static_cast<int32_t>(num_blocks);
+    store = model.backend().MakeKvStore(spec);
     return absl::OkStatus();
   }));
   return std::unique_ptr<KvCache>(

@@ -4,10 +4,11 @@
 #include <string>
 #include <utility>
 
-#include "ATen/Parallel.h"
 #include "base/error_status.h"
 #include "base/status_macros.h"
-#include "model/backend/reference/reference_backend.h"
+#include "model/backend/backend.h"
+#include "model/kernels/worker_pool.h"
+#include "model/runtime/backend_factory.h"
 #include "model/runtime/device.h"
 #include "model/runtime/model_runner.h"
 #include "model/runtime/model_weights.h"
@@ -49,9 +50,8 @@ absl::Status CheckOptions(const ModelRunnerOptions& options,
   return CheckRange("vocab_size", options.vocab_size, 0, config.language.vocab_rows);
 }
 
-// One worker's part of all threads; 0 stays 0: whatever torch takes.
+// One worker's part of all threads.
 int32_t ThreadsOf(int32_t worker_idx, int32_t num_workers, int32_t num_threads) {
-  if (num_threads == 0) return 0;
   return std::max(1, num_threads / num_workers + (worker_idx < num_threads % num_workers ? 1 : 0));
 }
 
@@ -81,15 +81,13 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelExecutor>>> CreateModelRunners(
   const auto load = [&]() -> absl::StatusOr<std::shared_ptr<const ModelWeights>> {
     if (weights != nullptr) return weights;
     ASSIGN_OR_RETURN(const c10::Device device, OpenDevice(options.device));
-    auto backend = std::make_unique<ReferenceBackend>(ReferenceBackend::Options{
-        .device = device,
-        .compute_dtype = ResolveComputeDtype(options.dtype, source.config().stored_dtype, device)});
+    ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                     MakeBackend(device, options.dtype, options.cpu, source.config().stored_dtype));
     ASSIGN_OR_RETURN(weights, ModelWeights::Load(source, std::move(backend), options.progress));
     return weights;
   };
-  // Known before the first worker sets its own, which torch takes for the next one's default.
   const int32_t num_threads =
-      options.num_threads == 0 && num_workers > 1 ? at::get_num_threads() : options.num_threads;
+      options.num_threads == 0 ? kernels::DefaultNumThreads() : options.num_threads;
   std::vector<std::unique_ptr<ModelExecutor>> runners;
   for (int32_t i = 0; i < num_workers; ++i) {
     ModelRunnerOptions worker = options;

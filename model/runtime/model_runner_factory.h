@@ -33,8 +33,27 @@ enum class LoadFormat {
   kDummy,        // random weights of the folder's config.json
 };
 
-// kAuto: bfloat16 where the files hold it and the device is fast at it (CUDA), float32 elsewhere.
+// On a GPU and in the reference backend: of activations and weights; kAuto is bfloat16 where the
+// files hold it and the device is fast at it (CUDA), float32 elsewhere. In the CPU's own kernels,
+// whose activations are float32: of weights that are not quantised; kAuto keeps bfloat16 as it is
+// (nothing is lost) and makes float32 of everything else.
 enum class ComputeDtype { kAuto, kFloat32, kBFloat16 };
+
+// How a model is computed on a CPU. Names as users write them.
+struct CpuOptions {
+  // "cpu": our own kernels; "reference": plain libtorch; "auto": our own on a machine that they
+  // run on (AVX2 and FMA).
+  std::string backend = "auto";
+  std::string isa;  // "avx2", "avx512", "amx": at most this; empty: the best of the machine
+  // Weights of the own kernels: "none", "int8" (a scale per output), "int8-g128", "int8-g32"
+  // (per 128 or 32 inputs), "int4-g128", "int4-g32" (asymmetric). Empty: as `quantization`.
+  std::string quantization = "none";  // of the language model
+  std::string expert_quantization;
+  std::string head_quantization;
+  std::string vision_quantization = "none";  // of the tower and the projector
+  // Keys and values in the own kernels: "auto" and "float32", "bfloat16", "int8".
+  std::string kv_cache_dtype = "auto";
+};
 
 struct LoadProgress {
   int64_t loaded_bytes = 0;  // counted in the configuration's stored dtype
@@ -44,6 +63,7 @@ struct LoadProgress {
 struct ModelRunnerOptions {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   ComputeDtype dtype = ComputeDtype::kAuto;
+  CpuOptions cpu;  // read when the device is a CPU
   // Of all workers' operations on the CPU together; 0: all cores of the process. Each worker gets
   // an equal part, the first ones one more where it does not divide, none less than one.
   int32_t num_threads = 0;
@@ -60,8 +80,8 @@ struct ModelRunnerOptions {
   // (at least one row); their evaluation takes several times as much besides.
   int64_t max_score_logits_bytes = int64_t{32} << 20;
   // The reference backend on a CPU computes the sequences (and images) of a step one by one, so
-  // that each gets the same bits alone and among others. True: together, as other devices do;
-  // faster, and batch mates may change the last bits.
+  // that each gets the same bits alone and among others (the own kernels do so in any case). True:
+  // together, as other devices do; faster, and batch mates may change the last bits.
   bool compute_together = false;
   // Ids of the tokenizer: ids >= it are padding rows of the embedding and are never sampled. 0: all
   // rows of the embedding are real.
@@ -75,6 +95,9 @@ struct ModelRunnerOptions {
 // INVALID_ARGUMENT, NOT_FOUND, DATA_LOSS as Checkpoint::Open and LoadModelConfig return them.
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& checkpoint_dir,
                                                           LoadFormat format);
+
+// "cpu avx2", "reference": what computes with these options on this machine.
+std::string BackendName(const std::string& device, const CpuOptions& options);
 
 // Blocks until the weights are on the device. The runner's destructor finishes submitted steps.
 // INVALID_ARGUMENT for an option out of range or a cache too small for one block;

@@ -32,17 +32,20 @@ class SourceTensors : public TensorSource {
       TORCH_CHECK(false, "tensor '", name, "' cannot be read");
     }
     TORCH_CHECK(view->shape == shape, "tensor '", name, "' has another shape");
-    // from_blob wants a mutable pointer; the bytes are only read.
-    const at::Tensor bytes = at::from_blob(const_cast<std::byte*>(view->bytes.data()),
-                                           shape,
-                                           at::TensorOptions().dtype(ToScalarType(view->dtype)));
-    at::Tensor owned = bytes.to(backend_.device(),
-                                backend_.compute_dtype(),
-                                /*non_blocking=*/false,
-                                /*copy=*/true);
-    state_.loaded_bytes += owned.numel() * DataTypeBytes(source_.config().stored_dtype);
+    // from_blob wants a mutable pointer; the bytes are only read, and kept while the tensor is.
+    const at::Tensor stored = at::from_blob(
+        const_cast<std::byte*>(view->bytes.data()),
+        shape,
+        [owner = view->owner](void*) {},
+        at::TensorOptions().dtype(ToScalarType(view->dtype)));
+    at::Tensor tensor = backend_.keeps_sources() ? stored.to(backend_.device(),
+                                                             backend_.compute_dtype(),
+                                                             /*non_blocking=*/false,
+                                                             /*copy=*/true)
+                                                 : stored;
+    state_.loaded_bytes += tensor.numel() * DataTypeBytes(source_.config().stored_dtype);
     if (progress_) progress_(state_);
-    return owned;
+    return tensor;
   }
 
   void ReportAll() {

@@ -14,7 +14,9 @@
 #include "base/error_status.h"
 #include "base/status_macros.h"
 #include "c10/core/InferenceMode.h"
-#include "model/backend/reference/reference_backend.h"
+#include "model/backend/backend.h"
+#include "model/kernels/worker_pool.h"
+#include "model/runtime/backend_factory.h"
 #include "model/runtime/device.h"
 #include "model/runtime/model_weights.h"
 
@@ -33,13 +35,13 @@ absl::Status InvalidPrompt(const std::string& message) {
   return ErrorStatus(absl::StatusCode::kInvalidArgument, message, {.reason = "INVALID_PROMPT"});
 }
 
-class ReferenceProbe : public PromptProbe {
+class BackendProbe : public PromptProbe {
  public:
-  explicit ReferenceProbe(std::unique_ptr<ModelWeights> weights)
+  BackendProbe(std::unique_ptr<ModelWeights> weights, int32_t num_threads)
       : weights_(std::move(weights)),
         backend_(weights_->backend()),
         model_(weights_->model()),
-        workspace_(backend_.MakeWorkspace({})),
+        workspace_(backend_.MakeWorkspace({.num_threads = num_threads})),
         dense_(backend_.MakeDenseContext()) {}
 
   absl::StatusOr<PromptTrace> Run(const PromptRequest& request) override {
@@ -245,13 +247,14 @@ class ReferenceProbe : public PromptProbe {
 absl::StatusOr<std::unique_ptr<PromptProbe>> PromptProbe::Load(const WeightSource& source,
                                                                const PromptProbeOptions& options) {
   ASSIGN_OR_RETURN(const c10::Device device, OpenDevice(options.device));
-  if (options.num_threads > 0) at::set_num_threads(options.num_threads);
-  auto backend = std::make_unique<ReferenceBackend>(ReferenceBackend::Options{
-      .device = device,
-      .compute_dtype = ResolveComputeDtype(options.dtype, source.config().stored_dtype, device)});
+  const int32_t num_threads =
+      options.num_threads > 0 ? options.num_threads : kernels::DefaultNumThreads();
+  at::set_num_threads(num_threads);
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                   MakeBackend(device, options.dtype, options.cpu, source.config().stored_dtype));
   ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> weights,
                    ModelWeights::Load(source, std::move(backend), {}));
-  return std::make_unique<ReferenceProbe>(std::move(weights));
+  return std::make_unique<BackendProbe>(std::move(weights), num_threads);
 }
 
 }  // namespace parrot

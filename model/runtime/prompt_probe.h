@@ -31,7 +31,8 @@ struct FloatTensor {
 struct PromptProbeOptions {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   ComputeDtype dtype = ComputeDtype::kFloat32;
-  int32_t num_threads = 0;  // 0: torch's default
+  CpuOptions cpu = {.backend = "reference"};
+  int32_t num_threads = 0;  // 0: all cores of the process
 };
 
 struct PromptRequest {

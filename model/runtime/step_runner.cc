@@ -76,8 +76,9 @@ StepRunner::StepRunner(const ModelWeights& weights,
                                  static_cast<int64_t>(c10::elementSize(backend_.compute_dtype()));
   capacity_.image_bytes =
       features_bytes * (capacity_.caches_experts ? 1 + capacity_.num_experts : 1);
-  workspace_ = backend_.MakeWorkspace(
-      {.max_rows = options.max_num_batched_tokens, .max_images = options.max_images_per_step});
+  workspace_ = backend_.MakeWorkspace({.num_threads = options.num_threads,
+                                       .max_rows = options.max_num_batched_tokens,
+                                       .max_images = options.max_images_per_step});
   dense_ = backend_.MakeDenseContext();
   paged_ = backend_.MakePagedContext(kv_cache_->store());
 }

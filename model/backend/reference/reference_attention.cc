@@ -146,6 +146,11 @@ at::Tensor AttendSequence(const at::Tensor& query,
 
 }  // namespace
 
+int64_t ReferenceBackend::KvBlockBytes(const KvStoreSpec& spec) const {
+  return int64_t{2} * spec.num_layers * spec.num_kv_heads * spec.head_dim * spec.block_size *
+         static_cast<int64_t>(c10::elementSize(compute_dtype()));
+}
+
 std::unique_ptr<KvStore> ReferenceBackend::MakeKvStore(const KvStoreSpec& spec) const {
   return std::make_unique<ReferenceKvStore>(
       spec, at::TensorOptions().dtype(compute_dtype()).device(device()));

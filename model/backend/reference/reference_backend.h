@@ -38,6 +38,8 @@ class ReferenceBackend : public Backend {
   at::ScalarType compute_dtype() const override { return options_.compute_dtype; }
   // BLAS chooses its summation order by the shape of the whole call.
   bool rows_are_independent() const override { return false; }
+  bool keeps_sources() const override { return true; }
+  int64_t KvBlockBytes(const KvStoreSpec&) const override;
 
   std::unique_ptr<NormHandle> MakeNorm(const NormSpec&, TensorSource&) const override;
   std::unique_ptr<LinearHandle> MakeLinear(const LinearSpec&, TensorSource&) const override;
