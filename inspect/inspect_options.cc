@@ -48,6 +48,11 @@ void AddRunOptions(CLI::App* run, RunOptions& o, std::string& compat) {
                                               {"float32", ComputeDtype::kFloat32},
                                               {"bfloat16", ComputeDtype::kBFloat16}}));
   run->add_option("--device", o.device, "cpu, cuda or cuda:N")->capture_default_str();
+  run->add_option("--backend", o.cpu.backend, "On a CPU: reference, or cpu for our own kernels")
+      ->capture_default_str();
+  run->add_option("--cpu-isa", o.cpu.isa, "avx2, avx512 or amx; empty: the best")
+      ->capture_default_str();
+  run->add_option("--quantization", o.cpu.quantization, "As the server's")->capture_default_str();
   run->add_option("--num-threads", o.num_threads, "CPU threads; 0: all")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

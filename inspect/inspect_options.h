@@ -40,6 +40,7 @@ struct RunOptions {
   std::string output_path;  // empty: no tensors are written
   ComputeDtype dtype = ComputeDtype::kFloat32;
   std::string device = "cpu";
+  CpuOptions cpu = {.backend = "reference"};
   int32_t num_threads = 0;
 };
 

@@ -180,11 +180,12 @@ absl::Status RunPrompt(const RunOptions& options, std::ostream& out) {
   ASSIGN_OR_RETURN(const RenderedPrompt prompt, Render(messages, config, *tokenizer, options));
   const ClipImageProcessor processor(config.image_processor, config.vision.image_size, {});
   ASSIGN_OR_RETURN(Images images, PreprocessAll(messages, prompt, processor, options));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<PromptProbe> probe,
-      PromptProbe::Load(
-          *checkpoint,
-          {.device = options.device, .dtype = options.dtype, .num_threads = options.num_threads}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptProbe> probe,
+                   PromptProbe::Load(*checkpoint,
+                                     {.device = options.device,
+                                      .dtype = options.dtype,
+                                      .cpu = options.cpu,
+                                      .num_threads = options.num_threads}));
   ASSIGN_OR_RETURN(const PromptTrace trace,
                    probe->Run(MakeRequest(prompt, std::move(images), config, *tokenizer, options)));
   if (!options.output_path.empty()) {

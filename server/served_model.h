@@ -19,6 +19,7 @@ struct ServedModel {
   std::string default_name;  // served when --served-model-name is not given
   std::string device;        // "cpu", "cuda"
   std::string dtype;         // of the computation: "float32", "bfloat16"
+  std::string backend;       // what computes: "cpu avx512", "reference"
   int64_t num_parameters = 0;
   std::unique_ptr<Tokenizer> tokenizer;
   // The workers, at least one, with equal capacities. May look at the tokenizer: go before it.

@@ -196,6 +196,7 @@ FrontendOptions Server::MakeFrontendOptions() const {
   frontend.server_version = ServerVersion();
   frontend.device = model_.device;
   frontend.dtype = model_.dtype;
+  frontend.backend = model_.backend;
   frontend.num_parameters = model_.num_parameters;
   frontend.limits.max_model_len = MakeEngineOptions().max_model_len;
   frontend.limits.max_images = options_.max_images_per_prompt;

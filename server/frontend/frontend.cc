@@ -54,6 +54,7 @@ MetricsOptions MakeMetricsOptions(const FrontendOptions& options) {
           .model_revision = options.model.revision,
           .device = options.device,
           .dtype = options.dtype,
+          .backend = options.backend,
           .num_experts = NumExperts(options.model),
           .block_size = options.block_size,
           .num_blocks = options.num_blocks,

@@ -54,8 +54,9 @@ struct FrontendOptions {
   ModelConfig model;
   std::vector<std::string> served_names;  // at least one
   std::string server_version;
-  std::string device;  // "cpu", "cuda"
-  std::string dtype;   // of the computation
+  std::string device;   // "cpu", "cuda"
+  std::string dtype;    // of the computation
+  std::string backend;  // what computes
   int64_t num_parameters = 0;
   std::vector<std::string> languages = {"en", "zh", "pt", "ar", "tr", "ru"};
   FrontendLimits limits;

@@ -16,6 +16,7 @@ struct MetricsOptions {
   std::string model_revision;
   std::string device;  // "cpu", "cuda"
   std::string dtype;
+  std::string backend;
   int32_t num_experts = 0;
   int32_t block_size = 0;  // tokens per KV block
   int32_t num_blocks = 0;

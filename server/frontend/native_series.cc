@@ -207,7 +207,8 @@ void NativeSeries::AddInfo(const MetricsOptions& options) {
                  {"model", options.model_name},
                  {"revision", options.model_revision},
                  {"device", options.device},
-                 {"dtype", options.dtype}})
+                 {"dtype", options.dtype},
+                 {"backend", options.backend}})
       .Set(1);
   make.NewGauge("parrot_cache_config_info",
                 "1; the KV cache's sizes, as labels (block_size in tokens).",

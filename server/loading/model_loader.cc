@@ -70,6 +70,17 @@ std::function<void(const LoadProgress&)> ProgressLog(Logger& logger) {
   };
 }
 
+CpuOptions CpuOptionsOf(const Options& options) {
+  const auto named = [](const std::string& name) { return name == "auto" ? "" : name; };
+  return {.backend = options.backend,
+          .isa = named(options.cpu_isa),
+          .quantization = options.quantization,
+          .expert_quantization = named(options.expert_quantization),
+          .head_quantization = named(options.head_quantization),
+          .vision_quantization = options.vision_quantization,
+          .kv_cache_dtype = options.kv_cache_dtype};
+}
+
 using Executors = std::vector<std::unique_ptr<ModelExecutor>>;
 
 absl::StatusOr<Executors> CreateOn(const std::string& device,
@@ -81,6 +92,7 @@ absl::StatusOr<Executors> CreateOn(const std::string& device,
   ModelRunnerOptions runner;
   runner.device = device;
   runner.dtype = DtypeOption(options.dtype);
+  runner.cpu = CpuOptionsOf(options);
   runner.num_threads = options.num_threads;
   runner.max_num_seqs = options.max_num_seqs;
   runner.max_num_batched_tokens = options.max_num_batched_tokens;
@@ -124,10 +136,13 @@ absl::StatusOr<ServedModel> LoadServedModel(const Options& options, Logger& logg
   if (!executors.ok()) return executors.status();
   model.executors = *std::move(executors);
   model.dtype = DtypeName(options.dtype, model.config.stored_dtype, model.device);
+  model.backend = BackendName(model.device, CpuOptionsOf(options));
   logger.Info("model_loaded",
               {{"seconds", absl::Now() - start},
                {"device", model.device},
                {"dtype", model.dtype},
+               {"backend", model.backend},
+               {"quantization", options.quantization},
                {"workers", options.num_workers}});
   return model;
 }

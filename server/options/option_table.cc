@@ -191,12 +191,45 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
                    {"auto", "dummy"}));
   add(ChoiceOption({"dtype",
                     group,
-                    "Number format of the computation; auto: float32 on a CPU, bfloat16 on CUDA."},
+                    "Number format. CUDA and the reference backend: of the computation; auto: "
+                    "float32 on a CPU, bfloat16 on CUDA. The CPU's own kernels compute in float32: "
+                    "of the weights; auto: bfloat16 where the files hold it, else float32."},
                    &Options::dtype,
                    {"auto", "float32", "bfloat16"}));
   add(ChoiceOption({"device", group, "auto: CUDA if a device is found, else the CPU."},
                    &Options::device,
                    {"auto", "cpu", "cuda"}));
+  add(ChoiceOption({"backend",
+                    group,
+                    "What computes on a CPU. cpu: our own kernels; reference: plain libtorch, "
+                    "slow; auto: cpu where the processor has AVX2 and FMA."},
+                   &Options::backend,
+                   {"auto", "cpu", "reference"}));
+  add(ChoiceOption({"cpu-isa",
+                    group,
+                    "Instruction set of the CPU's own kernels; auto: the best that the processor "
+                    "has."},
+                   &Options::cpu_isa,
+                   {"auto", "avx2", "avx512", "amx"}));
+  const std::vector<std::string> quantizations = {
+      "none", "int8", "int8-g128", "int8-g32", "int4-g128", "int4-g32"};
+  std::vector<std::string> or_auto = quantizations;
+  or_auto.insert(or_auto.begin(), "auto");
+  add(ChoiceOption({"quantization",
+                    group,
+                    "Weights of the language model in the CPU's own kernels: int8 has a scale per "
+                    "output, gN one per N inputs; int4 is asymmetric."},
+                   &Options::quantization,
+                   quantizations));
+  add(ChoiceOption({"expert-quantization", group, "Of the experts; auto: as --quantization."},
+                   &Options::expert_quantization,
+                   or_auto));
+  add(ChoiceOption({"head-quantization", group, "Of the output head; auto: as --quantization."},
+                   &Options::head_quantization,
+                   or_auto));
+  add(ChoiceOption({"vision-quantization", group, "Of the vision tower and the projector."},
+                   &Options::vision_quantization,
+                   quantizations));
   add(IntOption({"num-workers",
                  group,
                  "Engines side by side, on a CPU; they share one copy of the weights and divide "
@@ -247,6 +280,11 @@ void AddSchedulingOptions(std::vector<OptionSpec>& table) {
                 &Options::block_size,
                 1,
                 256));
+  add(ChoiceOption({"kv-cache-dtype",
+                    group,
+                    "Number format of keys and values in the CPU's own kernels; auto: float32."},
+                   &Options::kv_cache_dtype,
+                   {"auto", "float32", "bfloat16", "int8"}));
   add(SizeOption({"kv-cache-memory-bytes", group, "Memory for keys and values, of all workers."},
                  &Options::kv_cache_memory_bytes,
                  int64_t{1} << 16,

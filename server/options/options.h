@@ -21,9 +21,16 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string load_format = "auto";             // auto | dummy
   std::string dtype = "auto";                   // auto | float32 | bfloat16
   std::string device = "auto";                  // auto | cpu | cuda
-  int32_t num_workers = 1;                      // engines beside each other, one copy of weights
-  int32_t num_threads = 0;                      // of all workers together; 0: one per core
-  int64_t seed = 0;                             // of sampling, where a request gives none
+  std::string backend = "auto";                 // auto | cpu | reference; on a CPU
+  std::string cpu_isa = "auto";                 // auto | avx2 | avx512 | amx
+  std::string quantization = "none";            // of the language model, experts and head
+  std::string expert_quantization = "auto";     // auto: as quantization
+  std::string head_quantization = "auto";
+  std::string vision_quantization = "none";  // of the tower and the projector
+  std::string kv_cache_dtype = "auto";       // auto | float32 | bfloat16 | int8
+  int32_t num_workers = 1;                   // engines beside each other, one copy of weights
+  int32_t num_threads = 0;                   // of all workers together; 0: one per core
+  int64_t seed = 0;                          // of sampling, where a request gives none
 
   // Scheduling and memory.
   int32_t max_model_len = 0;  // tokens, prompt and answer; 0: the model's training length

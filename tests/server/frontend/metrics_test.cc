@@ -30,6 +30,7 @@ MetricsOptions Options() {
           .model_revision = "abc",
           .device = "cpu",
           .dtype = "float32",
+          .backend = "cpu avx2",
           .num_experts = 6,
           .block_size = 32,
           .num_blocks = 100};
