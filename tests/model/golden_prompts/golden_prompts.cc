@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/kernels/isa.h"
 #include "tests/golden_reader/golden_reader.h"
 
 namespace parrot {
@@ -31,6 +32,30 @@ ImagePixels ReadPng(const std::string& path, int32_t* size) {
 }
 
 }  // namespace
+
+std::ostream& operator<<(std::ostream& out, const GoldenCase& golden) {
+  out << golden.checkpoint << " on " << TestDevice() << ", " << golden.backend;
+  return golden.isa.empty() ? out : out << " " << golden.isa;
+}
+
+std::string GoldenCaseName(const testing::TestParamInfo<GoldenCase>& info) {
+  std::string name = info.param.checkpoint + "_" + info.param.backend + info.param.isa;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+std::vector<GoldenCase> AllGoldenCases() {
+  std::vector<GoldenCase> cases;
+  for (const char* checkpoint : kGoldenCheckpoints) {
+    cases.push_back({.checkpoint = checkpoint, .backend = "reference"});
+    if (TestDevice() != "cpu") continue;
+    for (const kernels::Isa isa : kernels::NativeIsas()) {
+      cases.push_back(
+          {.checkpoint = checkpoint, .backend = "cpu", .isa = std::string(kernels::IsaName(isa))});
+    }
+  }
+  return cases;
+}
 
 std::string TestDevice() {
   const char* device = std::getenv("PARROT_TEST_DEVICE");

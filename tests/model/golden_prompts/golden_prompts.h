@@ -8,9 +8,11 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <ostream>
 #include <string>
 #include <vector>
 
+#include "gtest/gtest.h"
 #include "model/api/image_input.h"
 #include "model/api/token.h"
 #include "model/weights/checkpoint.h"
@@ -28,6 +30,20 @@ inline constexpr double kSafeMargin = 0.01;
 
 // PARROT_TEST_DEVICE, or "cpu". Tests that print it say what they covered.
 std::string TestDevice();
+
+// What computes a checkpoint's prompts.
+struct GoldenCase {
+  std::string checkpoint;
+  std::string backend;  // "reference" or "cpu"
+  std::string isa;      // of the latter
+
+  bool is_reference() const { return backend == "reference"; }
+};
+std::string GoldenCaseName(const testing::TestParamInfo<GoldenCase>& info);
+std::ostream& operator<<(std::ostream& out, const GoldenCase& golden);
+// Every checkpoint with the reference backend and, where PARROT_TEST_DEVICE is a CPU, with our own
+// kernels on each instruction set that the machine has.
+std::vector<GoldenCase> AllGoldenCases();
 
 struct GoldenPrompt {
   std::string id;    // "nano-mha/p00"
