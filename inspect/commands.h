@@ -1,4 +1,4 @@
-// The four commands of parrot-inspect. Each prints its result to standard output and returns why it
+// The five commands of parrot-inspect. Each prints its result to standard output and returns why it
 // could not; main prints that and sets the exit code. Stateless.
 #ifndef PARROT_INSPECT_COMMANDS_H_
 #define PARROT_INSPECT_COMMANDS_H_
@@ -20,6 +20,10 @@ absl::Status PreprocessImage(const PreprocessOptions& options);
 
 // Prints one JSON object; the tensors go to options.output_path.
 absl::Status RunPrompt(const RunOptions& options, std::ostream& out);
+
+// What --quantization does to each layer's weights and, with prompts, to logits and greedy text.
+// Progress goes to standard error.
+absl::Status QuantizeCheckpoint(const QuantizeOptions& options, std::ostream& out);
 
 }  // namespace parrot
 

@@ -58,6 +58,19 @@ void AddRunOptions(CLI::App* run, RunOptions& o, std::string& compat) {
       ->capture_default_str();
 }
 
+void AddQuantizeOptions(CLI::App* quantize, QuantizeOptions& o) {
+  AddDir(quantize, o.dir);
+  quantize->add_option("--quantization", o.quantization, "As the server's")->required();
+  quantize->add_option("--messages",
+                       o.message_paths,
+                       "JSON files of chat messages: the change of logits and of greedy text "
+                       "against float32");
+  quantize->add_option("--max-tokens", o.max_new_tokens, "Tokens to generate of each, greedily")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  quantize->add_flag("--json", o.json, "One JSON object instead of a table");
+}
+
 }  // namespace
 
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
@@ -94,6 +107,11 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
       app.add_subcommand("run", "One prompt through the model, with what happens on the way");
   AddRunOptions(run_app, run, compat);
 
+  QuantizeOptions quantize;
+  CLI::App* quantize_app = app.add_subcommand(
+      "quantize", "What a format of weights loses: per layer, in logits, in greedy text");
+  AddQuantizeOptions(quantize_app, quantize);
+
   ParsedCommandLine result;
   try {
     app.parse(argc, argv);
@@ -107,6 +125,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   if (tokenize_app->parsed()) result.command = tokenize;
   if (preprocess_app->parsed()) result.command = preprocess;
   if (run_app->parsed()) result.command = run;
+  if (quantize_app->parsed()) result.command = quantize;
   return result;
 }
 

@@ -44,7 +44,16 @@ struct RunOptions {
   int32_t num_threads = 0;
 };
 
-using InspectCommand = std::variant<CheckOptions, TokenizeOptions, PreprocessOptions, RunOptions>;
+struct QuantizeOptions {
+  std::string dir;
+  std::string quantization;
+  std::vector<std::string> message_paths;  // prompts; empty: weights alone
+  int32_t max_new_tokens = 32;
+  bool json = false;
+};
+
+using InspectCommand =
+    std::variant<CheckOptions, TokenizeOptions, PreprocessOptions, RunOptions, QuantizeOptions>;
 
 struct ParsedCommandLine {
   int exit_code = 0;  // of the program when there is nothing to run: 0 after --help, 2 for misuse

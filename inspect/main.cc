@@ -19,6 +19,9 @@ absl::Status RunCommand(const parrot::InspectCommand& command) {
   if (const auto* preprocess = std::get_if<parrot::PreprocessOptions>(&command)) {
     return parrot::PreprocessImage(*preprocess);
   }
+  if (const auto* quantize = std::get_if<parrot::QuantizeOptions>(&command)) {
+    return parrot::QuantizeCheckpoint(*quantize, std::cout);
+  }
   return parrot::RunPrompt(std::get<parrot::RunOptions>(command), std::cout);
 }
 

@@ -11,6 +11,7 @@
 #include "model/backend/cpu/cpu_backend.h"
 #include "model/backend/reference/reference_backend.h"
 #include "model/kernels/isa.h"
+#include "model/kernels/quantization.h"
 #include "model/runtime/device.h"
 
 namespace parrot {
@@ -37,16 +38,9 @@ absl::Status MachineCannot(const char* field, const std::string& value) {
 absl::StatusOr<WeightEncoding> ParseQuantization(const char* field,
                                                  const std::string& name,
                                                  WeightFormat plain) {
-  if (name == "none") return WeightEncoding{.format = plain};
-  if (name == "int8") return WeightEncoding{.format = WeightFormat::kInt8};
-  const size_t dash = name.find("-g");
-  const std::string format = name.substr(0, dash);
-  const std::string group = dash == std::string::npos ? "" : name.substr(dash + 2);
-  if ((format != "int8" && format != "int4") || (group != "32" && group != "128")) {
-    return UnknownName(field, name, "none, int8, int8-g128, int8-g32, int4-g128, int4-g32");
-  }
-  return WeightEncoding{.format = format == "int8" ? WeightFormat::kInt8 : WeightFormat::kInt4,
-                        .group_size = group == "32" ? 32 : 128};
+  const std::optional<WeightEncoding> encoding = kernels::ParseQuantization(name, plain);
+  if (!encoding.has_value()) return UnknownName(field, name, kernels::kQuantizationNames);
+  return *encoding;
 }
 
 absl::StatusOr<KvFormat> ParseKvFormat(const std::string& name) {

@@ -59,7 +59,7 @@ MAY_INCLUDE = {
     "client_messages": {"base"},
     "client_bench": {"base", "client", "client_messages"},
     "client_cli": {"base", "client", "client_bench", "client_messages"},
-    "inspect": TORCH | {"model_text", "model_image", "model_runtime", "client_messages"},
+    "inspect": TORCH | {"model_kernels", "model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OPTIONS = argparse.Namespace()
