@@ -20,6 +20,7 @@ namespace parrot::cpu {
 // in the same order and gets the same tensors, headers included.
 class TensorPool {
  public:
+  void BeginStep();
   // Contiguous, uninitialised.
   at::Tensor Take(at::IntArrayRef sizes, at::ScalarType type);
 
@@ -27,16 +28,19 @@ class TensorPool {
   struct Entry {
     at::Tensor memory;  // [capacity] bytes
     at::Tensor view;
+    int64_t last_step = 0;
+    size_t idle_uses = 0;  // of the storage while nobody else holds the view or a part of it
   };
   static bool IsFree(const Entry& entry);
 
   std::vector<Entry> entries_;
+  int64_t step_ = 0;
 };
 
 struct CpuWorkspace : Workspace {
   CpuWorkspace(kernels::Isa isa, int num_threads)
       : threads(num_threads), rows(isa), draws(num_threads) {}
-  void BeginStep(int64_t) override {}
+  void BeginStep(int64_t) override { tensors.BeginStep(); }
 
   at::Tensor Floats(at::IntArrayRef sizes) { return tensors.Take(sizes, at::kFloat); }
 
