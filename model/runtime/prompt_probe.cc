@@ -194,7 +194,8 @@ class BackendProbe : public PromptProbe {
     Plan(0, length);
     std::vector<at::Tensor> last_rows;
     const HiddenTap tap = [&](int32_t, const at::Tensor& state) {
-      last_rows.push_back(state.narrow(0, length - 1, 1));
+      // A copy: the next layer may write over it.
+      last_rows.push_back(state.narrow(0, length - 1, 1).clone());
     };
     hidden = model_.language().Forward(std::move(hidden), *paged_, *workspace_, &tap);
     at::Tensor normed;

@@ -150,24 +150,28 @@ TEST_P(PromptProbeGoldenTest, Bfloat16StaysNearTheReferencesBfloat16) {
             << to_bf16.back() << "\n";
 }
 
-// Formats of weights in our own kernels: how far they move the last position's logits from the
-// reference's float32 (bounds about 1.5 times what was measured, docs/numerics.md), and that the
-// greedy tokens are the reference's up to the first step whose margin is below twice the largest
-// move of any logit seen.
-TEST_P(PromptProbeGoldenTest, QuantisedWeightsMoveLogitsAsFarAsMeasured) {
-  struct Format {
-    const char* name;
-    double max_rms;
-  };
+// Formats of weights in our own kernels (activations stay float32): how far they move the last
+// position's logits from the reference's float32 (bounds: 1.3 times what was measured, see
+// docs/numerics.md), and that the greedy tokens are the reference's up to the first step whose
+// margin is below twice the largest move of any logit of the prompt.
+TEST_P(PromptProbeGoldenTest, FormatsOfWeightsMoveLogitsAsFarAsMeasured) {
   if (GetParam().is_reference()) return;
-  for (const Format& format : {Format{"none", 0.05},
-                               Format{"int8", 0.2},
-                               Format{"int8-g32", 0.2},
-                               Format{"int4-g32", 1.0},
-                               Format{"int4-g128", 1.0}}) {
-    SCOPED_TRACE(format.name);
-    options_.quantization = format.name;
-    options_.vision_quantization = format.name;
+  using Format = std::pair<std::string, double>;
+  const std::map<std::string, std::vector<Format>> max_rms = {
+      {"nano-mha",  // stored in float32: bfloat16 rounds
+       {{"none", 0.32}, {"int8", 0.35}, {"int8-g32", 0.66}, {"int4-g32", 4.3}, {"int4-g128", 3.5}}},
+      {"nano-gqa",  // stored in bfloat16, as the next
+       {{"none", 5e-5}, {"int8", 0.77}, {"int8-g32", 0.79}, {"int4-g32", 4.0}, {"int4-g128", 4.8}}},
+      {"nano-7bshape",
+       {{"none", 2e-5},
+        {"int8", 0.31},
+        {"int8-g32", 0.23},
+        {"int4-g32", 2.3},
+        {"int4-g128", 3.9}}}};
+  for (const auto& [format, bound] : max_rms.at(GetParam().checkpoint)) {
+    SCOPED_TRACE(format);
+    options_.quantization = format;
+    options_.vision_quantization = format;
     const std::unique_ptr<PromptProbe> probe = Load(ComputeDtype::kBFloat16);
     ASSERT_NE(probe, nullptr);
     std::vector<double> rms;
@@ -196,8 +200,8 @@ TEST_P(PromptProbeGoldenTest, QuantisedWeightsMoveLogitsAsFarAsMeasured) {
       }
     }
     std::sort(rms.begin(), rms.end());
-    EXPECT_LE(rms.back(), format.max_rms);
-    std::cout << GetParam() << ", weights bfloat16, quantization " << format.name
+    EXPECT_LE(rms.back(), bound);
+    std::cout << GetParam() << ", weights bfloat16, quantization " << format
               << ": rms of logits_last to float32, median and worst of " << rms.size()
               << " prompts: " << rms[rms.size() / 2] << ", " << rms.back() << "; greedy tokens "
               << num_same << " of " << num_tokens << " the reference's, " << num_safe
