@@ -287,8 +287,12 @@ class RealClientTest(unittest.TestCase):
         self.assertEqual(self.call('GenerateUnary', request).outputs[0].text, stopped[1].text)
 
     def test_a_deadline_is_kept(self):
-        events = list(self.call('Generate', self.api.generate_request('Tell me', max_tokens=1900),
-                                timeout=0.5))
+        # More than any machine answers in that time.
+        request = self.api.generate_request('Tell me', max_tokens=1900)
+        request.stop.ignore_eos = True
+        request.sampling.temperature = 1
+        request.n = 8
+        events = list(self.call('Generate', request, timeout=0.5))
         self.assertEqual(events[-1].finish.finish_reason, 4)  # FINISH_REASON_DEADLINE
         self.assertGreater(events[-1].finish.usage.completion_tokens, 0)
 
