@@ -48,6 +48,7 @@ struct TileSpan {
   int64_t scale_bytes = 0;
   int64_t group = 0;
   int64_t count = 0;   // input features
+  int64_t ahead = 0;   // bytes from the weights that are read to those to be prefetched
   float* c = nullptr;  // [R][c_stride]
   int64_t c_stride = 0;
 };
@@ -56,8 +57,6 @@ template <typename V, WeightFormat kFormat, int R, int P>
 struct Tile {
   using F = typename V::F;
   using W = Weights<V, kFormat>;
-  static constexpr int64_t kPrefetchAhead = 1024;
-
   F sum[R][P][2];
 
   template <int kStepIn>
@@ -76,21 +75,22 @@ struct Tile {
   }
 
   // sum += a b over `count` input features.
-  [[gnu::always_inline]] void Run(const float* a,
+  [[gnu::always_inline]] void Run(const TileSpan& t,
+                                  const float* a,
                                   const std::byte* b,
-                                  int64_t panel_bytes,
                                   int64_t count) {
+    const int64_t panel_bytes = t.panel_bytes;
+    const std::byte* ahead = b + t.ahead;
     int64_t k = 0;
     for (; k + kStep <= count; k += kStep) {
-      if constexpr (P > 1 || R == 1) {
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) {
+      for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
-          for (int64_t line = 0; line < kStep * W::kRowBytes; line += 64) {
-            V::Prefetch(b + p * panel_bytes + line + kPrefetchAhead);
-          }
+        for (int64_t line = 0; line < kStep * W::kRowBytes; line += 64) {
+          V::Prefetch(ahead + p * panel_bytes + line);
         }
       }
+      ahead += kStep * W::kRowBytes;
       Row<0>(a, b, panel_bytes);
       Row<1>(a, b, panel_bytes);
       Row<2>(a, b, panel_bytes);
@@ -119,7 +119,7 @@ struct Tile {
         tile.sum[r][p][1] = V::Load(tile.At(t, r, p, 1));
       }
     }
-    tile.Run(t.a, t.b + t.scale_bytes, t.panel_bytes, t.count);
+    tile.Run(t, t.a, t.b + t.scale_bytes, t.count);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
@@ -173,7 +173,7 @@ struct Tile {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) tile.sum[r][p][0] = tile.sum[r][p][1] = V::Zero();
       }
-      tile.Run(a, b + t.scale_bytes, t.panel_bytes, padded);
+      tile.Run(t, a, b + t.scale_bytes, padded);
       tile.AddGroup(t, sums, b);
       a += padded * R;
       b += t.scale_bytes + padded * W::kRowBytes;
@@ -304,25 +304,33 @@ const std::byte* WeightsAt(const MatrixView& w, int64_t panel, int64_t k) {
 
 template <typename V>
 void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
+  // As far as memory is behind, for weights that are read once.
+  constexpr int64_t kStreamAhead = 1024;
   const MatrixView& w = task.weights;
   const RowsView& a = task.rows;
   const int64_t first_row = a.first_row(task.first_block);
+  const int64_t end_block = task.first_block + task.num_blocks;
+  // Nearly the same number of rows in all blocks: the largest decides.
+  const int most = PanelsOf<V>(static_cast<int>(a.rows_of(task.first_block)));
   TileSpan t = {.panel_bytes = w.panel_bytes,
                 .scale_bytes = w.scale_bytes,
                 .group = w.group,
                 .count = count,
                 .c_stride = task.num_panels * 2 * V::kLanes};
   for (int64_t p = 0; p < task.num_panels;) {
-    // Nearly the same number of rows in all blocks: the largest decides.
-    const int most = PanelsOf<V>(static_cast<int>(a.rows_of(task.first_block)));
     const int64_t left = task.num_panels - p;
     const int panels = left >= 4 && most == 4 ? 4 : left >= 2 && most >= 2 ? 2 : 1;
     t.b = WeightsAt<V>(w, task.first_panel + p, task.first_in + k);
-    for (int64_t block = task.first_block; block < task.first_block + task.num_blocks; ++block) {
+    const std::byte* next = left > panels
+                                ? t.b + panels * w.panel_bytes
+                                : WeightsAt<V>(w, task.first_panel, task.first_in + k + count);
+    for (int64_t block = task.first_block; block < end_block; ++block) {
       const int64_t row = a.first_row(block), rows = a.rows_of(block);
       t.a = a.data + row * a.padded_in + k * rows;
       t.sums = a.sums + row * a.runs + k / kRun * rows;
       t.c = task.sums + (row - first_row) * t.c_stride + p * 2 * V::kLanes;
+      // Weights that are used again are in the cache: the last block brings the next ones.
+      t.ahead = task.num_blocks == 1 ? kStreamAhead : block + 1 == end_block ? next - t.b : 0;
       FindTile<V>(w, rows, panels)(t);
     }
     p += panels;
@@ -332,7 +340,7 @@ void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
 template <typename V>
 void Multiply(const GemmTask& task) {
   // So many input features that a panel of weights and a block of rows fit the first-level cache.
-  constexpr int64_t kSpan = 256;
+  constexpr int64_t kSpan = 512;
   const int64_t rows = task.rows.first_row(task.first_block + task.num_blocks) -
                        task.rows.first_row(task.first_block);
   const int64_t size = rows * task.num_panels * 2 * V::kLanes;

@@ -53,8 +53,7 @@ struct Avx2 {
   static void LoadBf16Pairs(const uint16_t* p, F* low, F* high) {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     *low = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
-    *high = _mm256_castsi256_ps(
-        _mm256_and_si256(words, _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u))));
+    *high = _mm256_castsi256_ps(And(words, kHighHalves));
   }
   static void StoreBf16(uint16_t* p, F a) {
     const __m256i bits = _mm256_castps_si256(a);
@@ -76,9 +75,24 @@ struct Avx2 {
     return _mm256_cvtepi32_ps(
         _mm256_and_si256(shifted, _mm256_set1_epi32(kNibble % 2 == 0 ? 15 : 240)));
   }
-  static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  // Always inline: GCC drops calls of a function that has no other effect.
+  [[gnu::always_inline]] static void Prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
  private:
+  struct alignas(32) Words {
+    uint64_t half[4];
+  };
+  static constexpr uint64_t kHighHalf = 0xffff0000ffff0000u;
+  static constexpr Words kHighHalves = {{kHighHalf, kHighHalf, kHighHalf, kHighHalf}};
+  // From memory: the products' sums need all registers, and GCC would rather move sums to memory.
+  static __m256i And(__m256i a, const Words& mask) {
+    __m256i r;
+    asm("vpand %2, %1, %0" : "=x"(r) : "x"(a), "m"(mask));
+    return r;
+  }
+
   static __m256i Mask(int n) {
     const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes);

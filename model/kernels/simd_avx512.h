@@ -80,7 +80,10 @@ struct Avx512 {
         _mm512_srli_epi32(words, 4 * kNibble),
         kNibble % 2 == 0 ? values : _mm512_mul_ps(values, _mm512_set1_ps(16)));
   }
-  static void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  // Always inline: GCC drops calls of a function that has no other effect.
+  [[gnu::always_inline]] static void Prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
  private:
   static __mmask16 Mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }

@@ -1,8 +1,5 @@
 #include "model/kernels/gemm.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -14,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/model/kernels/guarded_rows.h"
 
 namespace parrot::kernels {
 namespace {
@@ -37,31 +35,11 @@ std::vector<float> Random(int64_t size, uint32_t seed) {
   return values;
 }
 
-// Floats whose end meets a page that cannot be read or written.
-class Guarded {
- public:
-  explicit Guarded(const std::vector<float>& values) : size_(values.size()) {
-    const size_t page = sysconf(_SC_PAGESIZE);
-    const size_t bytes = (size_ * sizeof(float) + page - 1) / page * page;
-    mapped_ = bytes + page;
-    base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    EXPECT_NE(base_, MAP_FAILED);
-    char* end = static_cast<char*>(base_) + bytes;
-    EXPECT_EQ(mprotect(end, page, PROT_NONE), 0);
-    data_ = reinterpret_cast<float*>(end) - size_;
-    std::copy(values.begin(), values.end(), data_);
+struct Guarded : GuardedRows<float> {
+  explicit Guarded(const std::vector<float>& values) : GuardedRows(values.size()) {
+    std::copy(values.begin(), values.end(), data());
   }
-  ~Guarded() { munmap(base_, mapped_); }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-
-  float* data() { return data_; }
-  std::vector<float> values() const { return {data_, data_ + size_}; }
-
- private:
-  size_t size_, mapped_ = 0;
-  void* base_ = nullptr;
-  float* data_ = nullptr;
+  std::vector<float> values() { return {data(), data() + size()}; }
 };
 
 PackedMatrix Pack(const MatrixShape& shape, Isa isa, const std::vector<float>& w) {
