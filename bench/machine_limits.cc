@@ -6,6 +6,7 @@
 // Progress goes to stderr.
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <string>
@@ -84,7 +85,7 @@ std::vector<Limit> PeakLimits(LimitMeter& meter) {
   return limits;
 }
 
-Table Measure(const Settings& settings, std::vector<Limit> limits) {
+Table Measure(const Settings& settings, const std::vector<Limit>& limits) {
   Table table = {.title = "Machine limits",
                  .columns = {"limit", "threads", "unit", "min", "median", "max", "disturbed"}};
   std::vector<int> thread_counts = {1};
@@ -141,4 +142,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace parrot
 
-int main(int argc, char** argv) { return parrot::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return parrot::Main(argc, argv);
+  } catch (const std::exception& error) {  // of the command-line parser, or no memory
+    std::cerr << "error: " << error.what() << '\n';
+    return 1;
+  }
+}

@@ -30,17 +30,18 @@ StepSubmitter::StepSubmitter(ModelExecutor& executor, int32_t image_size) : exec
 
 absl::StatusOr<StageTimes> StepSubmitter::Run(std::unique_ptr<StepInput> input) {
   absl::Notification done;
-  StepResult result;
-  result.input = std::move(input);
-  result.output =
+  StepResult step;
+  step.input = std::move(input);
+  step.output =
       spare_output_ != nullptr ? std::move(spare_output_) : std::make_unique<StepOutput>();
-  executor_.Submit(std::move(result), [&](StepResult finished) {
-    result = std::move(finished);
+  StepResult finished;
+  executor_.Submit(std::move(step), [&](StepResult result) {
+    finished = std::move(result);
     done.Notify();
   });
   done.WaitForNotification();
-  spare_output_ = std::move(result.output);
-  spare_input_ = std::move(result.input);
+  spare_output_ = std::move(finished.output);
+  spare_input_ = std::move(finished.input);
   RETURN_IF_ERROR(spare_output_->status);
   for (const SlotFailure& failure : spare_output_->failed_slots) return failure.status;
   for (const EncodeDone& encode : spare_output_->encodes_done) RETURN_IF_ERROR(encode.status);

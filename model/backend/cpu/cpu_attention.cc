@@ -213,7 +213,7 @@ at::Tensor CpuBackend::Attend(const QkvHandle& handle,
        .rotary = impl.rope_theta == 0.0f
                      ? kernels::RotaryTable{}
                      : plan.rotary.Get(impl.rope_theta, head_dim, plan.max_positions)});
-  const at::Tensor out = w.Floats({qkv.query.size(0), query_size});
+  at::Tensor out = w.Floats({qkv.query.size(0), query_size});
   kernels::Attend(options_.isa,
                   w.threads,
                   {.layout = layout,

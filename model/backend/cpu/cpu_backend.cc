@@ -116,7 +116,7 @@ at::Tensor CpuBackend::Embed(const EmbeddingHandle& handle,
                              Workspace& workspace) const {
   const at::Tensor& table = static_cast<const EmbeddingImpl&>(handle).table;
   const int64_t size = table.size(1);
-  const at::Tensor out = Cpu(workspace).Floats({ids.size(0), size});
+  at::Tensor out = Cpu(workspace).Floats({ids.size(0), size});
   const int32_t* wanted = ids.const_data_ptr<int32_t>();
   float* to = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < ids.size(0); ++i, to += size) {
@@ -134,7 +134,7 @@ at::Tensor CpuBackend::ConcatRows(std::span<const at::Tensor> parts, Workspace& 
   if (parts.size() == 1) return parts.front();
   int64_t rows = 0;
   for (const at::Tensor& part : parts) rows += part.size(0);
-  const at::Tensor out = Cpu(workspace).Floats({rows, parts.front().size(1)});
+  at::Tensor out = Cpu(workspace).Floats({rows, parts.front().size(1)});
   float* to = out.mutable_data_ptr<float>();
   for (const at::Tensor& part : parts) {
     to = std::copy_n(part.const_data_ptr<float>(), part.numel(), to);
@@ -164,7 +164,7 @@ at::Tensor CpuBackend::EmbedPatches(const PatchEmbeddingHandle& handle,
   Multiply(w,
            {.weights = &impl.patches,
             .epilogue = {.out = embedded.mutable_data_ptr<float>(), .out_stride = hidden}});
-  const at::Tensor out = w.Floats({num_images * tokens, hidden});
+  at::Tensor out = w.Floats({num_images * tokens, hidden});
   kernels::AddPositions(options_.isa,
                         w.threads,
                         {.patches = embedded.const_data_ptr<float>(),
@@ -189,7 +189,7 @@ at::Tensor CpuBackend::Norm(const NormHandle& handle,
                             Workspace& workspace) const {
   CpuWorkspace& w = Cpu(workspace);
   const auto& norm = static_cast<const NormImpl&>(handle).norm;
-  const at::Tensor out = w.Floats(x.sizes());
+  at::Tensor out = w.Floats(x.sizes());
   kernels::Norm(options_.isa,
                 w.threads,
                 x.size(0),
@@ -205,7 +205,7 @@ at::Tensor CpuBackend::Linear(const LinearHandle& handle,
                               Workspace& workspace) const {
   CpuWorkspace& w = Cpu(workspace);
   const LinearWeights& linear = static_cast<const LinearImpl&>(handle).linear;
-  const at::Tensor out = w.Floats({x.size(0), linear.spec.out_features});
+  at::Tensor out = w.Floats({x.size(0), linear.spec.out_features});
   w.rows.Pack(w.threads, x.size(0), linear.spec.in_features, Plain(x));
   Multiply(w, {.weights = &linear.matrix, .epilogue = linear.EpilogueTo(out)});
   return out;
@@ -294,7 +294,7 @@ at::Tensor CpuBackend::Logits(const LmHeadHandle& handle,
                   normed->mutable_data_ptr<float>(),
                   impl.norm.spec.size);
   }
-  const at::Tensor out = w.Floats({count, impl.spec.head.out_features});
+  at::Tensor out = w.Floats({count, impl.spec.head.out_features});
   w.rows.Pack(w.threads, count, impl.norm.spec.size, source);
   Multiply(w,
            {.weights = &impl.head,

@@ -50,7 +50,7 @@ Routing CpuBackend::Route(const MoeHandle& handle,
   const int64_t images = class_rows.size(0);
   const int64_t hidden = impl.spec.hidden_size;
   const int64_t experts = impl.spec.num_experts;
-  const Routing routing = {.weights = w.Floats({images, experts}),
+  Routing routing = {.weights = w.Floats({images, experts}),
                            .attention = w.Floats({text.size(0)}),
                            .attended = w.Floats({images, hidden}),
                            .logits = w.Floats({images, experts})};
@@ -82,7 +82,7 @@ at::Tensor CpuBackend::ExpertOutputs(const MoeHandle& handle,
   const int64_t inter = impl.spec.intermediate_size;
   const at::Tensor inner = w.Floats({rows, experts * inter});
   RunGateUp(impl, features.const_data_ptr<float>(), rows, nullptr, inner, w);
-  const at::Tensor out = w.Floats({experts, rows, hidden});
+  at::Tensor out = w.Floats({experts, rows, hidden});
   for (int64_t i = 0; i < experts; ++i) {
     w.rows.Pack(w.threads,
                 rows,
@@ -104,7 +104,7 @@ at::Tensor CpuBackend::Combine(const MoeHandle& handle,
                                Workspace& workspace) const {
   CpuWorkspace& w = static_cast<CpuWorkspace&>(workspace);
   const auto& impl = static_cast<const MoeImpl&>(handle);
-  const at::Tensor out = w.Floats(features.sizes());
+  at::Tensor out = w.Floats(features.sizes());
   kernels::CombineExperts(
       options_.isa,
       w.threads,
@@ -133,7 +133,7 @@ at::Tensor CpuBackend::MixExperts(const MoeHandle& handle,
   const int64_t inner_size = experts * impl.spec.intermediate_size;
   const at::Tensor inner = w.Floats({rows, inner_size});
   const at::Tensor scale = w.Floats({experts, rows});
-  const at::Tensor out = w.Floats(features.sizes());
+  at::Tensor out = w.Floats(features.sizes());
   // One by one: an image is rows enough, and the rows between the products are many.
   for (int64_t image = 0; image < images; ++image) {
     const float* x = features.const_data_ptr<float>() + image * rows * hidden;
