@@ -88,6 +88,17 @@ void AddRunnerOptions(CLI::App* command, ModelRunnerOptions& options) {
                                               {"float32", ComputeDtype::kFloat32},
                                               {"bfloat16", ComputeDtype::kBFloat16}}));
   command->add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
+  CpuOptions& cpu = options.cpu;
+  const auto add = [&](const char* flag, std::string& value, const char* help) {
+    command->add_option(flag, value, help)->capture_default_str();
+  };
+  add("--backend", cpu.backend, "On a CPU: cpu for our own kernels, reference, auto");
+  add("--cpu-isa", cpu.isa, "avx2, avx512 or amx at most; empty: the best");
+  add("--quantization", cpu.quantization, "Of the language model, as the server's");
+  add("--expert-quantization", cpu.expert_quantization, "Empty: as --quantization");
+  add("--head-quantization", cpu.head_quantization, "Empty: as --quantization");
+  add("--vision-quantization", cpu.vision_quantization, "Of the tower and the projector");
+  add("--kv-cache-dtype", cpu.kv_cache_dtype, "auto, float32, bfloat16, int8");
 }
 
 void AddEngineOptions(CLI::App* command, EngineBenchmark& engine) {

@@ -2,6 +2,7 @@
 # Measures this machine, our kernels and whole models on it, and writes what they print into
 # docs/performance.md, below its last line that is written by hand. Takes an hour or two; nothing
 # else should run meanwhile. Every figure also goes to build/performance/*.json.
+# Beside the peers too, where bench/peers/build_llama.sh and make_gguf.py have prepared them.
 #   scripts/measure_performance.sh            the release build's programs (builds them)
 #   scripts/measure_performance.sh --quick    smallest model, one repeat, printed, not written
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -20,7 +21,7 @@ fi
 
 configure_preset release
 say "building the benchmarks"
-cmake --build --preset release --target machine_limits parrot-bench >&2
+cmake --build --preset release --target machine_limits parrot-bench torch_eager_bench >&2
 mkdir -p "$results"
 measured=$results/performance.md
 : >"$measured"
@@ -49,6 +50,11 @@ done
 if [ "${1:-}" = --quick ]; then
   cat "$measured"
   exit 0
+fi
+if [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/parrot-peers/models" ]; then
+  say "Measured: beside the peers"
+  printf '\n## Measured: beside the peers\n\n' >>"$measured"
+  python3 bench/peers/run.py --json "$results/peers.json" >>"$measured"
 fi
 head=$(sed "/^$marker/q" "$page")
 { printf '%s\n' "$head" && cat "$measured"; } >"$results/page.md"

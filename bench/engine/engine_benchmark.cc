@@ -166,9 +166,12 @@ ModelRunnerOptions RunnerOptions(const EngineBenchmark& benchmark, const ModelCo
   options.max_num_batched_tokens = 2 * prompt + config.vision.num_tokens();
   options.max_images_per_step = kImagesTogether;
   options.vision_cache_experts = false;
-  options.kv_cache_memory_bytes = num_blocks * options.block_size *
-                                  config.kv_bytes_per_token(DataType::kFloat32) / 4 *
-                                  benchmark.kv_bytes_per_element;
+  // Less precise caches get more blocks than they need, but for the largest ones there is no room.
+  const bool is_half =
+      options.cpu.kv_cache_dtype == "bfloat16" || options.cpu.kv_cache_dtype == "int8";
+  options.kv_cache_memory_bytes =
+      num_blocks * options.block_size *
+      config.kv_bytes_per_token(is_half ? DataType::kBFloat16 : DataType::kFloat32);
   return options;
 }
 

@@ -32,7 +32,6 @@ struct EngineBenchmark {
   std::vector<int32_t> prompt_tokens = {512, 641};
   std::vector<int32_t> batches = {1, 4, 16};  // sequences that decode together
   int32_t context_tokens = 641;               // in the cache of each of them
-  int64_t kv_bytes_per_element = 4;           // what the cache is planned with
 };
 
 Table EmptyEngineTable();
