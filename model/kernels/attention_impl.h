@@ -1,7 +1,8 @@
 // Attention over a vector struct V; see simd_emulated.h. Included by attention_*.cc only.
 //
 // Scores and weighted sums are one small product, `Product`, with keys and elements of the head as
-// its columns. Keys and values that are not fp32 are widened first, once for all rows of the tile.
+// its columns. It reads keys and values as they are stored, unless it needs them several times:
+// then they are widened to fp32 first.
 #ifndef PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
 #define PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
 
@@ -21,16 +22,31 @@ struct AttentionKernel {
   static constexpr int kProductRows = V::kRegisters == 32 ? 12 : 3;
   static_assert(kGroupRows % kProductRows == 0 && kKeyRun % kLanes == 0 && 16 % kLanes == 0);
 
-  // Up to kKeyRun keys of one head in fp32. Lanes from num_keys on are anything.
+  // Where the thread reads on after `end`; null: nothing is known.
+  struct Stream {
+    const std::byte* end;
+    const std::byte* next;
+
+    // Long enough before its use that memory answers in time, short enough to stay in the cache.
+    void Prefetch(const void* p) const {
+      constexpr int64_t kDistance = 4096;
+      const std::byte* ahead = static_cast<const std::byte*>(p) + kDistance;
+      V::Prefetch(next == nullptr || ahead < end ? ahead : next + (ahead - end));
+    }
+  };
+
+  // Up to kKeyRun keys of one head. Lanes from num_keys on are anything.
+  template <typename Element>
   struct KeyRun {
     int64_t first_position;
     int64_t num_keys;  // that any row of the tile sees
     int64_t lanes;     // 16 or 32
-    const float* keys;
+    const Element* keys;
     int64_t key_stride;
-    const float* values;
-    const float* key_scales;  // null: 1
+    const Element* values;
+    const float* key_scales;  // int8 only
     const float* value_scales;
+    Stream stream;
   };
 
   // Thread's memory for one tile.
@@ -103,6 +119,14 @@ struct AttentionKernel {
     return tile.kv_head * shape.group + row % shape.group;
   }
 
+  static int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+  static const std::byte* HeadOfBlock(const AttentionShape& shape,
+                                      const AttentionTile& tile,
+                                      int64_t block) {
+    return shape.store + tile.span.blocks[block] * shape.block_bytes +
+           tile.kv_head * shape.head_bytes;
+  }
+
   static void MergeVector(float* a, const float* b, F factor_a, F factor_b) {
     V::Store(a, V::Fma(V::Load(b), factor_b, V::Mul(V::Load(a), factor_a)));
   }
@@ -132,18 +156,19 @@ struct AttentionKernel {
       state[kMaximum] = -INFINITY;
     }
     const int64_t end = VisibleTo(shape, tile, rows - 1);
-    const int64_t first_block = split * shape.blocks_per_split;
-    for (int64_t b = first_block; b < first_block + shape.blocks_per_split; ++b) {
-      const int64_t position = b * shape.block_size;
-      if (position >= end) break;
-      const std::byte* head =
-          shape.store + tile.span.blocks[b] * shape.block_bytes + tile.kv_head * shape.head_bytes;
-      for (int64_t lane = 0; lane < shape.block_size; lane += kKeyRun) {
-        if (position + lane >= end) break;
-        const KeyRun run = Widen(shape, head, position, lane, end, scratch);
-        for (int64_t row = 0; row < rows; row += kGroupRows) {
-          AttendGroup(shape, tile, run, row, scratch.queries, states);
-        }
+    const int64_t end_block = Least((split + 1) * shape.blocks_per_split,
+                                    (end + shape.block_size - 1) / shape.block_size);
+    for (int64_t b = split * shape.blocks_per_split; b < end_block; ++b) {
+      switch (shape.format) {
+        case KvFormat::kFloat32:
+          AttendBlock<float>(shape, tile, b, end_block, scratch, states);
+          break;
+        case KvFormat::kBFloat16:
+          AttendBlock<uint16_t>(shape, tile, b, end_block, scratch, states);
+          break;
+        case KvFormat::kInt8:
+          AttendBlock<int8_t>(shape, tile, b, end_block, scratch, states);
+          break;
       }
     }
     for (int64_t row = 0; row < rows; ++row) {
@@ -158,81 +183,106 @@ struct AttentionKernel {
     return tile.span.start + seen;
   }
 
-  static KeyRun Widen(const AttentionShape& shape,
-                      const std::byte* head,
-                      int64_t block_position,
-                      int64_t lane,
-                      int64_t end,
-                      const Scratch& scratch) {
-    const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
-    KeyRun run = {};
-    run.first_position = block_position + lane;
-    run.num_keys = least(least(kKeyRun, shape.block_size - lane), end - run.first_position);
-    run.lanes = least(kKeyRun, shape.key_lanes - lane);
-    const std::byte* values = head + shape.values_offset;
-    switch (shape.format) {
-      case KvFormat::kFloat32:
-        run.keys = reinterpret_cast<const float*>(head) + lane;
-        run.key_stride = shape.key_lanes;
-        run.values = reinterpret_cast<const float*>(values) + lane * shape.value_lanes;
-        return run;
-      case KvFormat::kBFloat16:
-        WidenElements<uint16_t>(shape, head, values, lane, run, scratch);
-        break;
-      case KvFormat::kInt8:
-        WidenElements<int8_t>(shape, head, values, lane, run, scratch);
-        run.key_scales = reinterpret_cast<const float*>(head + shape.scales_offset) + lane;
-        run.value_scales = run.key_scales + shape.key_lanes;
-        break;
+  template <typename Element>
+  static void AttendBlock(const AttentionShape& shape,
+                          const AttentionTile& tile,
+                          int64_t block,
+                          int64_t end_block,
+                          const Scratch& scratch,
+                          float* states) {
+    const int64_t rows = tile.num_rows * shape.group;
+    const int64_t position = block * shape.block_size;
+    const int64_t keys = Least(shape.block_size, VisibleTo(shape, tile, rows - 1) - position);
+    const std::byte* head = HeadOfBlock(shape, tile, block);
+    const auto* scales = reinterpret_cast<const float*>(head + shape.scales_offset);
+    for (int64_t lane = 0; lane < keys; lane += kKeyRun) {
+      const KeyRun<Element> run = {
+          .first_position = position + lane,
+          .num_keys = Least(kKeyRun, keys - lane),
+          .lanes = Least(kKeyRun, shape.key_lanes - lane),
+          .keys = reinterpret_cast<const Element*>(head) + lane,
+          .key_stride = shape.key_lanes,
+          .values = reinterpret_cast<const Element*>(head + shape.values_offset) +
+                    lane * shape.value_lanes,
+          .key_scales = shape.format == KvFormat::kInt8 ? scales + lane : nullptr,
+          .value_scales = scales + shape.key_lanes + lane,
+          .stream = {
+              .end = head + shape.head_bytes,
+              .next = block + 1 < end_block ? HeadOfBlock(shape, tile, block + 1) : nullptr}};
+      if constexpr (sizeof(Element) < sizeof(float)) {
+        if (rows > kProductRows) {
+          AttendRows(shape, tile, Widened(shape, run, scratch), rows, scratch, states);
+          continue;
+        }
+      }
+      AttendRows(shape, tile, run, rows, scratch, states);
     }
-    run.keys = scratch.keys;
-    run.key_stride = kKeyRun;
-    run.values = scratch.values;
-    return run;
   }
 
+  static F LoadElements(const float* p) { return V::Load(p); }
   static F LoadElements(const uint16_t* p) { return V::LoadBf16(p); }
   static F LoadElements(const int8_t* p) { return V::LoadInt8(p); }
 
   template <typename Element>
-  static void WidenElements(const AttentionShape& shape,
-                            const std::byte* keys,
-                            const std::byte* values,
-                            int64_t lane,
-                            const KeyRun& run,
-                            const Scratch& scratch) {
-    const Element* key = reinterpret_cast<const Element*>(keys) + lane;
-    for (int64_t d = 0; d < shape.head_dim; ++d, key += shape.key_lanes) {
-      for (int64_t i = 0; i < run.lanes; i += kLanes) {
-        V::Store(scratch.keys + d * kKeyRun + i, LoadElements(key + i));
-      }
+  static void Widen(const Element* from, int64_t n, const Stream& stream, float* to) {
+    for (int64_t i = 0; i < n; i += 16) {
+      stream.Prefetch(from + i);
+      for (int64_t j = i; j < i + 16; j += kLanes) V::Store(to + j, LoadElements(from + j));
     }
-    const Element* value = reinterpret_cast<const Element*>(values) + lane * shape.value_lanes;
-    for (int64_t i = 0; i < run.num_keys * shape.value_lanes; i += kLanes) {
-      V::Store(scratch.values + i, LoadElements(value + i));
+  }
+
+  template <typename Element>
+  static KeyRun<float> Widened(const AttentionShape& shape,
+                               const KeyRun<Element>& run,
+                               const Scratch& scratch) {
+    for (int64_t d = 0; d < shape.head_dim; ++d) {
+      Widen(run.keys + d * run.key_stride, run.lanes, run.stream, scratch.keys + d * kKeyRun);
+    }
+    Widen(run.values, run.num_keys * shape.value_lanes, run.stream, scratch.values);
+    return {.first_position = run.first_position,
+            .num_keys = run.num_keys,
+            .lanes = run.lanes,
+            .keys = scratch.keys,
+            .key_stride = kKeyRun,
+            .values = scratch.values,
+            .key_scales = run.key_scales,
+            .value_scales = run.value_scales};
+  }
+
+  template <typename Element>
+  static void AttendRows(const AttentionShape& shape,
+                         const AttentionTile& tile,
+                         const KeyRun<Element>& run,
+                         int64_t rows,
+                         const Scratch& scratch,
+                         float* states) {
+    for (int64_t row = 0; row < rows; row += kGroupRows) {
+      AttendGroup(shape, tile, run, row, scratch, states);
     }
   }
 
   // Rows [first, + kGroupRows) of the tile, or what there is, over one run of keys.
+  template <typename Element>
   static void AttendGroup(const AttentionShape& shape,
                           const AttentionTile& tile,
-                          const KeyRun& run,
+                          const KeyRun<Element>& run,
                           int64_t first,
-                          const float* queries,
+                          const Scratch& scratch,
                           float* states) {
     const int64_t left = tile.num_rows * shape.group - first;
-    const int rows = static_cast<int>(left < kGroupRows ? left : kGroupRows);
-    int64_t visible[kGroupRows];
+    const int rows = static_cast<int>(Least(left, kGroupRows));
+    int64_t visible[kGroupRows] = {};
     for (int r = 0; r < rows; ++r) {
       const int64_t seen = VisibleTo(shape, tile, first + r) - run.first_position;
-      visible[r] = seen < 0 ? 0 : seen < run.num_keys ? seen : run.num_keys;
+      visible[r] = seen < 0 ? 0 : Least(seen, run.num_keys);
     }
     if (visible[rows - 1] == 0) return;
     alignas(64) float weights[kGroupRows * kKeyRun];
     alignas(64) float corrections[16];
     float* group_states = states + first * shape.state_size();
-    Products<1, kGroupRows>(queries + first * shape.head_dim,
+    Products<1, kGroupRows>(scratch.queries + first * shape.head_dim,
                             rows,
+                            run.stream,
                             run.keys,
                             run.key_stride,
                             run.lanes,
@@ -243,6 +293,7 @@ struct AttentionKernel {
     Softmax(shape, run, rows, visible, weights, corrections, group_states);
     Products<kKeyRun, 1>(weights,
                          rows,
+                         run.stream,
                          run.values,
                          shape.value_lanes,
                          shape.value_lanes,
@@ -254,8 +305,9 @@ struct AttentionKernel {
 
   // Scores become weights; maxima and sums of the states move on, the weighted sums of values are
   // to be multiplied by `corrections`.
+  template <typename Element>
   static void Softmax(const AttentionShape& shape,
-                      const KeyRun& run,
+                      const KeyRun<Element>& run,
                       int rows,
                       const int64_t* visible,
                       float* weights,
@@ -290,7 +342,7 @@ struct AttentionKernel {
         sum = V::Add(sum, weight);
       }
       V::Store(sums, V::Fma(V::Load(sums), V::Set(corrections[r]), sum));
-      if (run.value_scales != nullptr) Scale(run.value_scales, visible[r], row);
+      if (run.key_scales != nullptr) Scale(run.value_scales, visible[r], row);
     }
   }
 
@@ -300,10 +352,11 @@ struct AttentionKernel {
 
   // out[r][c] = start + sum over k, first to last, of a[r * kRowStep + k * kTermStep] * b[k][c],
   // r < rows, c < columns (a multiple of 16); start = out[r][c] * factors[r], or 0.
-  template <int kRowStep, int kTermStep>
+  template <int kRowStep, int kTermStep, typename Element>
   static void Products(const float* a,
                        int rows,
-                       const float* b,
+                       const Stream& stream,
+                       const Element* b,
                        int64_t b_stride,
                        int64_t columns,
                        int64_t terms,
@@ -315,6 +368,7 @@ struct AttentionKernel {
       for (int64_t c = 0; c < columns; c += kKeyRun) {
         ProductOf<kProductRows, kRowStep, kTermStep>(count,
                                                      columns - c >= kKeyRun,
+                                                     stream,
                                                      a + r * kRowStep,
                                                      b + c,
                                                      b_stride,
@@ -338,9 +392,10 @@ struct AttentionKernel {
     }
   }
 
-  template <int kRows, int kVectors, int kRowStep, int kTermStep>
-  static void Product(const float* a,
-                      const float* b,
+  template <int kRows, int kVectors, int kRowStep, int kTermStep, typename Element>
+  static void Product(const Stream& stream,
+                      const float* a,
+                      const Element* b,
                       int64_t b_stride,
                       int64_t terms,
                       const float* factors,
@@ -355,16 +410,17 @@ struct AttentionKernel {
       }
     }
     for (int64_t k = 0; k < terms; ++k, a += kTermStep, b += b_stride) {
+      for (int c = 0; c < kVectors * kLanes; c += 64 / sizeof(Element)) stream.Prefetch(b + c);
       if constexpr (kRows < kVectors) {  // what there is less of stays in registers
         F x[kRows];
         for (int r = 0; r < kRows; ++r) x[r] = V::Set(a[r * kRowStep]);
         for (int v = 0; v < kVectors; ++v) {
-          const F y = V::Load(b + v * kLanes);
+          const F y = LoadElements(b + v * kLanes);
           for (int r = 0; r < kRows; ++r) sum[r][v] = V::Fma(x[r], y, sum[r][v]);
         }
       } else {
         F y[kVectors];
-        for (int v = 0; v < kVectors; ++v) y[v] = V::Load(b + v * kLanes);
+        for (int v = 0; v < kVectors; ++v) y[v] = LoadElements(b + v * kLanes);
         for (int r = 0; r < kRows; ++r) {
           const F x = V::Set(a[r * kRowStep]);
           for (int v = 0; v < kVectors; ++v) sum[r][v] = V::Fma(x, y[v], sum[r][v]);

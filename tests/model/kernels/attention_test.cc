@@ -41,7 +41,7 @@ struct Sequence {
   int32_t context = 0;
   int32_t num_queries = 0;  // its last positions
 };
-constexpr Sequence kSequences[] = {{1, 1}, {21, 21}, {70, 3}, {270, 14}, {530, 1}};
+constexpr Sequence kSequences[] = {{1, 1}, {21, 21}, {70, 3}, {270, 6}, {530, 1}};
 
 // Some sequences and a store full of NaN in which their blocks lie in no order.
 class Rows {
