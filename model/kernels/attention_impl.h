@@ -29,9 +29,9 @@ struct AttentionKernel {
 
     // Long enough before its use that memory answers in time, short enough to stay in the cache.
     void Prefetch(const void* p) const {
-      constexpr int64_t kDistance = 4096;
+      constexpr int64_t kDistance = 8192;
       const std::byte* ahead = static_cast<const std::byte*>(p) + kDistance;
-      V::Prefetch(next == nullptr || ahead < end ? ahead : next + (ahead - end));
+      V::PrefetchFar(next == nullptr || ahead < end ? ahead : next + (ahead - end));
     }
   };
 

@@ -79,6 +79,9 @@ struct Avx2 {
   [[gnu::always_inline]] static void Prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
   }
+  [[gnu::always_inline]] static void PrefetchFar(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  }
 
  private:
   struct alignas(32) Words {

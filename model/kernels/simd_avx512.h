@@ -84,6 +84,9 @@ struct Avx512 {
   [[gnu::always_inline]] static void Prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
   }
+  [[gnu::always_inline]] static void PrefetchFar(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  }
 
  private:
   static __mmask16 Mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }

@@ -157,6 +157,8 @@ struct Emulated {
     return r;
   }
   static void Prefetch(const void*) {}
+  // To the second-level cache: holds up less than Prefetch where memory is what one waits for.
+  static void PrefetchFar(const void*) {}
 };
 
 }  // namespace parrot::kernels
