@@ -330,9 +330,11 @@ class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
   }
 
   // KV memory of `num_tokens` positions.
-  int64_t KvBytesOf(int64_t num_tokens) const {
-    const LanguageConfig& language = golden_.checkpoint().config().language;
-    return num_tokens * 2 * language.num_layers * language.num_kv_heads * language.head_dim() * 4;
+  // Backends pad blocks as they like: asks one.
+  int64_t KvBytesOf(int64_t num_tokens, int32_t block_size) const {
+    const Setup setup = {.block_size = block_size};
+    const int64_t num_blocks = MakeRunner(golden_, setup)->capacity().num_blocks;
+    return setup.kv_bytes * ((num_tokens + block_size - 1) / block_size) / num_blocks + 1;
   }
 
   const Baseline& baseline_ = Baseline::Of(GetParam());
@@ -356,22 +358,20 @@ TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
     EXPECT_GT(vision.load.num_vision_hits, vision.load.num_vision_queries / 2);
   }
 
-  // Memory for a few prompts, in small blocks: answers that grow soon want more. Smaller ones would
-  // be padded by the CPU's kernels.
-  constexpr int32_t kBlockSize = 16;
+  // Memory for a few prompts, in small blocks: answers that grow soon want more.
   std::vector<int64_t> lengths;
   for (const auto& request : requests_) lengths.push_back(request->num_prompt_tokens());
   std::sort(lengths.begin(), lengths.end());
   const int64_t kv_tokens =
-      std::max(lengths.back() + kMaxNewTokens, 6 * lengths[lengths.size() / 2]) + 2 * kBlockSize;
+      std::max(lengths.back() + kMaxNewTokens + 2, 6 * lengths[lengths.size() / 2] + 16);
   for (const bool caching : {false, true}) {
     const Outcome preempted = RunAll(golden_,
                                      requests_,
                                      {.max_num_seqs = 16,
                                       .prefix_caching = caching,
                                       .keep_features = true,
-                                      .kv_bytes = KvBytesOf(kv_tokens),
-                                      .block_size = kBlockSize});
+                                      .kv_bytes = KvBytesOf(kv_tokens, 2),
+                                      .block_size = 2});
     ExpectSame(caching ? "preempted, prefixes kept" : "preempted", expected_, preempted);
     EXPECT_GT(preempted.load.num_preemptions, 0);
     std::cout << "    " << preempted.load.num_preemptions << " preemptions\n";
@@ -398,7 +398,7 @@ TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
                       {.chunk_tokens = chunk_tokens,
                        .prefix_caching = !whole_answers,
                        .keep_features = !whole_answers,
-                       .kv_bytes = KvBytesOf(8192)}));
+                       .kv_bytes = KvBytesOf(8192, 32)}));
   };
   run(1, requests_.size() / 10, /*whole_answers=*/true);
   for (const int32_t size : sizes) {
