@@ -164,6 +164,13 @@ std::unique_ptr<ModelExecutor> MakeRunner(const GoldenPrompts& golden, const Set
   return runner.ok() ? *std::move(runner) : nullptr;
 }
 
+// Memory for so many tokens. Backends pad blocks as they like: asks one.
+int64_t KvBytesOf(const GoldenPrompts& golden, int64_t num_tokens, int32_t block_size) {
+  const Setup setup = {.block_size = block_size};
+  const int64_t num_blocks = MakeRunner(golden, setup)->capacity().num_blocks;
+  return setup.kv_bytes * ((num_tokens + block_size - 1) / block_size) / num_blocks + 1;
+}
+
 Outcome RunAll(const GoldenPrompts& golden,
                const std::vector<std::shared_ptr<Request>>& requests,
                const Setup& setup) {
@@ -330,12 +337,6 @@ class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
   }
 
   // KV memory of `num_tokens` positions.
-  // Backends pad blocks as they like: asks one.
-  int64_t KvBytesOf(int64_t num_tokens, int32_t block_size) const {
-    const Setup setup = {.block_size = block_size};
-    const int64_t num_blocks = MakeRunner(golden_, setup)->capacity().num_blocks;
-    return setup.kv_bytes * ((num_tokens + block_size - 1) / block_size) / num_blocks + 1;
-  }
 
   const Baseline& baseline_ = Baseline::Of(GetParam());
   const GoldenPrompts& golden_ = baseline_.golden;
@@ -370,7 +371,7 @@ TEST_P(EngineEquivalenceTest, BatchedCachedAndPreempted) {
                                      {.max_num_seqs = 16,
                                       .prefix_caching = caching,
                                       .keep_features = true,
-                                      .kv_bytes = KvBytesOf(kv_tokens, 2),
+                                      .kv_bytes = KvBytesOf(golden_, kv_tokens, 2),
                                       .block_size = 2});
     ExpectSame(caching ? "preempted, prefixes kept" : "preempted", expected_, preempted);
     EXPECT_GT(preempted.load.num_preemptions, 0);
@@ -398,7 +399,7 @@ TEST_P(EngineEquivalenceTest, ChunkedInEverySize) {
                       {.chunk_tokens = chunk_tokens,
                        .prefix_caching = !whole_answers,
                        .keep_features = !whole_answers,
-                       .kv_bytes = KvBytesOf(8192, 32)}));
+                       .kv_bytes = KvBytesOf(golden_, 8192, 32)}));
   };
   run(1, requests_.size() / 10, /*whole_answers=*/true);
   for (const int32_t size : sizes) {
