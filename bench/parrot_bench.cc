@@ -7,6 +7,7 @@
 // figures mean. Exit status: 0; 1: something failed; CLI11's for wrong usage.
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <iostream>
 #include <map>
 #include <string>
@@ -137,7 +138,7 @@ absl::Status RunEngine(const Settings& settings, Report& report) {
     benchmark.runner.num_threads = settings.num_threads;
     benchmark.repeats = {.repeats = settings.repeats, .max_extra = settings.repeats};
     if (settings.sample_seconds > 0) benchmark.sample_seconds = settings.sample_seconds;
-    const absl::Status status = RunEngineBenchmark(benchmark, report.tables.back());
+    absl::Status status = RunEngineBenchmark(benchmark, report.tables.back());
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -170,5 +171,10 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   parrot::UseSleepingOpenMpThreads(argv);
-  return parrot::Main(argc, argv);
+  try {
+    return parrot::Main(argc, argv);
+  } catch (const std::exception& error) {  // of the command-line parser, or no memory
+    std::cerr << "error: " << error.what() << '\n';
+    return 1;
+  }
 }

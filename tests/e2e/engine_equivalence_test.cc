@@ -336,8 +336,6 @@ class EngineEquivalenceTest : public testing::TestWithParam<const char*> {
     return some;
   }
 
-  // KV memory of `num_tokens` positions.
-
   const Baseline& baseline_ = Baseline::Of(GetParam());
   const GoldenPrompts& golden_ = baseline_.golden;
   const std::vector<std::shared_ptr<Request>>& requests_ = baseline_.requests;
