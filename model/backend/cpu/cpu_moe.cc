@@ -51,9 +51,9 @@ Routing CpuBackend::Route(const MoeHandle& handle,
   const int64_t hidden = impl.spec.hidden_size;
   const int64_t experts = impl.spec.num_experts;
   Routing routing = {.weights = w.Floats({images, experts}),
-                           .attention = w.Floats({text.size(0)}),
-                           .attended = w.Floats({images, hidden}),
-                           .logits = w.Floats({images, experts})};
+                     .attention = w.Floats({text.size(0)}),
+                     .attended = w.Floats({images, hidden}),
+                     .logits = w.Floats({images, experts})};
   for (int64_t i = 0; i < images; ++i) {
     kernels::Route(options_.isa,
                    w.threads,
