@@ -119,7 +119,7 @@ int Run(const Settings& settings, std::string command) {
   const Report report = {.command = std::move(command),
                          .machine = kernels::MachineName(),
                          .num_threads = settings.num_threads,
-                         .tables = {Measure(settings, std::move(limits))}};
+                         .tables = {Measure(settings, limits)}};
   return WriteReport(report, settings.output) ? 0 : 1;
 }
 
