@@ -106,7 +106,7 @@ function(parrot_test name)
     set(ARG_LABELS fast)
   endif()
   if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
+    set(ARG_TIMEOUT 600)
   endif()
   # libgomp's threads otherwise spin at barriers: four times slower when tests share the cores.
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
