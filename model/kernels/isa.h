@@ -21,7 +21,9 @@ enum class Isa {
   kEmulatedAmx,  // AVX-512's lanes and tiles
   kAvx2,         // AVX2, FMA, F16C
   kAvx512,       // AVX-512 F, BW, DQ, VL
-  kAmx,          // AVX-512 with BF16; AMX tiles with bf16 and int8, permitted by the kernel
+  // AVX-512 with BF16; AMX tiles with bf16 and int8, permitted by the operating system. The kernels
+  // are those of kAvx512 so far.
+  kAmx,
 };
 
 // "avx2", "avx512", "amx"; "emulated-avx2" and so on.

@@ -208,7 +208,7 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
   add(ChoiceOption({"cpu-isa",
                     group,
                     "Instruction set of the CPU's own kernels; auto: the best that the processor "
-                    "has."},
+                    "has. amx: the AVX-512 kernels so far, tiles are not used yet."},
                    &Options::cpu_isa,
                    {"auto", "avx2", "avx512", "amx"}));
   const std::vector<std::string> quantizations = {
