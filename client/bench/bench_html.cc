@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "base/svg/svg_chart.h"
 #include "client/bench/bench_report.h"
-#include "client/bench/svg_plot.h"
 
 namespace parrot {
 namespace {
@@ -35,7 +35,7 @@ table { border-collapse: collapse; } th, td { padding: 2px 12px; text-align: rig
 th:first-child, td:first-child { text-align: left; }
 tr + tr { border-top: 1px solid #ddd; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 16px; }
-svg { font: 11px system-ui, sans-serif; width: 100%; } svg .grid { stroke: #e4e4e4; }
+svg { width: 100%; }
 </style>
 </head>
 <body>

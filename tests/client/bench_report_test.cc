@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_split.h"
 #include "bench_samples.h"
-#include "client/bench/svg_plot.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -22,7 +21,6 @@ namespace {
 
 using nlohmann::json;
 using ::testing::Contains;
-using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -229,16 +227,6 @@ TEST_F(BenchReportTest, TheSuffixDecidesTheFormatOfAFile) {
   }
   EXPECT_TRUE(absl::IsInvalidArgument(BenchFormatOf("a.yaml").status()));
   EXPECT_FALSE(SaveReport(report, true, (folder / "none" / "a.json").string()).ok());
-}
-
-TEST(SvgPlot, MarksOfAnAxisAreRoundAndFew) {
-  EXPECT_THAT(
-      (std::vector<double>{TickStep(1), TickStep(2), TickStep(7), TickStep(8), TickStep(60)}),
-      ElementsAre(0.2, 0.5, 1, 2, 10));
-  for (double end = 0.001; end < 1e6; end *= 1.37) {
-    EXPECT_GE(end / TickStep(end), 3) << end;
-    EXPECT_LE(end / TickStep(end), 7.5) << end;
-  }
 }
 
 }  // namespace

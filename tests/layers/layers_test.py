@@ -25,6 +25,7 @@ PROTOCOL = FRONTEND | {"frontend", "server_logging"}
 TORCH = API | {"model_weights", "model_backend"}
 MAY_INCLUDE = {
     "base": set(),
+    "svg": set(),
     "model_api": {"base"},
     "model_text": API,
     "model_image": API,
@@ -57,7 +58,7 @@ MAY_INCLUDE = {
                                    "server_grpc"},
     "client": {"base", "client_messages"},
     "client_messages": {"base"},
-    "client_bench": {"base", "client", "client_messages"},
+    "client_bench": {"base", "client", "client_messages", "svg"},
     "client_cli": {"base", "client", "client_bench", "client_messages"},
     "inspect": TORCH | {"model_kernels", "model_text", "model_image", "model_runtime", "client_messages"},
 }
