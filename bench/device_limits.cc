@@ -37,7 +37,7 @@ absl::StatusOr<DeviceLimits> MeasureDeviceLimits(const std::string& device_name,
                                                  ComputeDtype dtype,
                                                  bool large) {
   ASSIGN_OR_RETURN(const c10::Device device, OpenDevice(device_name));
-  const at::ScalarType type = ResolveComputeDtype(dtype, DataType::kBFloat16, device);
+  const at::ScalarType type = ResolveComputeDtype(dtype, DataType::kBFloat16, device.is_cuda());
   const ReferenceBackend backend({.device = device, .compute_dtype = type});
   DeviceLimits limits;
   RETURN_IF_ERROR(CatchTorchErrors("measuring the device", [&] {

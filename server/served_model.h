@@ -18,7 +18,7 @@ struct ServedModel {
   ModelConfig config;
   std::string default_name;  // served when --served-model-name is not given
   std::string device;        // "cpu", "cuda"
-  std::string dtype;         // of the computation: "float32", "bfloat16"
+  std::string dtype;         // "float32", "bfloat16": what --dtype came to
   std::string backend;       // what computes: "cpu avx512", "reference"
   int64_t num_parameters = 0;
   std::unique_ptr<Tokenizer> tokenizer;

@@ -128,6 +128,8 @@ class Backend {
   virtual std::unique_ptr<LmHeadHandle> MakeLmHead(const LmHeadSpec&,
                                                    const EmbeddingHandle* tied,
                                                    Source&) const = 0;
+  // After the last handle. Says what became of a file of packed weights; empty without one.
+  virtual std::string EndLoading() const { return {}; }
 
   // --- Made once per worker.
   virtual std::unique_ptr<Workspace> MakeWorkspace(const WorkspaceLimits&) const = 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "c10/util/Exception.h"
 
 namespace parrot {
 
@@ -25,6 +26,21 @@ class TensorSource {
   // Throws c10::Error when there is no such tensor: whoever opens a checkpoint validates it first.
   virtual at::Tensor Get(const std::string& name, const std::vector<int64_t>& shape) = 0;
 };
+
+// source.Get, contiguous; throws c10::Error when the tensor has another shape.
+inline at::Tensor GetTensor(TensorSource& source,
+                            const std::string& name,
+                            const std::vector<int64_t>& shape) {
+  const at::Tensor tensor = source.Get(name, shape);
+  TORCH_CHECK(tensor.sizes() == at::IntArrayRef(shape),
+              "tensor '",
+              name,
+              "' has shape ",
+              tensor.sizes(),
+              ", expected ",
+              at::IntArrayRef(shape));
+  return tensor.contiguous();
+}
 
 }  // namespace parrot
 

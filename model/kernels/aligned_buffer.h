@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace parrot::kernels {
 
@@ -19,12 +20,15 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // Zeros. Throws std::bad_alloc.
   explicit AlignedBuffer(size_t size);
+  // Takes over `size` bytes that mmap gave, of a file perhaps.
+  static AlignedBuffer FromMapping(void* mapping, size_t size);
 
   // Makes it at least `size` large; contents are lost when it has to grow.
   void Reserve(size_t size) {
     if (size > size_) *this = AlignedBuffer(size);
   }
 
+  std::span<std::byte> bytes() { return {data_.get(), size_}; }
   template <typename T>
   T* as() {
     return reinterpret_cast<T*>(data_.get());

@@ -60,10 +60,16 @@ class PackedMatrix {
   // Allocates; values are 0 until they are added. REQUIRES: for kGateUp, out_features is even.
   // in_features that are no multiple of the group are padded with zeros inside.
   PackedMatrix(const MatrixShape& shape, Isa isa);
+  // In `memory` of BytesOf(shape, isa): zeros, or all of a matrix that was packed before.
+  PackedMatrix(const MatrixShape& shape, Isa isa, AlignedBuffer memory);
+  static int64_t BytesOf(const MatrixShape& shape, Isa isa);
 
   // Sets W[first_out + i, first_in + k] = values[i * stride + k] for i < num_out, k < num_in.
   // Quantises: with groups, [first_in, first_in + num_in) covers whole groups (the last one of the
-  // matrix may be short); without, all of in_features. Each place is set once.
+  // matrix may be short); without, all of in_features. Each place is set once. Calls for the same
+  // input features may run at the same time when each begins and ends between panels: at a multiple
+  // of kAddStep, counted from the first gate or up for kGateUp.
+  static constexpr int64_t kAddStep = 32;
   void Add(const void* values,
            SourceType type,
            int64_t stride,
@@ -85,6 +91,10 @@ class PackedMatrix {
   Isa isa_ = Isa::kEmulatedAvx2;
   AlignedBuffer data_;
 };
+
+// Of the bytes that a PackedMatrix holds. One more with every change of their order or values:
+// files of packed weights depend on it.
+inline constexpr int32_t kPackedLayoutVersion = 1;
 
 enum class NormOf { kNone, kRms, kLayer };
 

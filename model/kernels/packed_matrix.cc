@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "model/kernels/gemm.h"
 #include "model/kernels/gemm_kernels.h"
@@ -207,9 +208,16 @@ MatrixView::MatrixView(const PackedMatrix& matrix) {
   panels = (columns + width - 1) / width;
 }
 
-PackedMatrix::PackedMatrix(const MatrixShape& shape, Isa isa) : shape_(shape), isa_(isa) {
-  const MatrixView view(*this);
-  data_ = AlignedBuffer(view.panels * view.panel_bytes);
+PackedMatrix::PackedMatrix(const MatrixShape& shape, Isa isa)
+    : PackedMatrix(shape, isa, AlignedBuffer(BytesOf(shape, isa))) {}
+
+PackedMatrix::PackedMatrix(const MatrixShape& shape, Isa isa, AlignedBuffer memory)
+    : shape_(shape), isa_(isa), data_(std::move(memory)) {}
+
+int64_t PackedMatrix::BytesOf(const MatrixShape& shape, Isa isa) {
+  const PackedMatrix empty(shape, isa, AlignedBuffer());
+  const MatrixView view(empty);
+  return view.panels * view.panel_bytes;
 }
 
 void PackedMatrix::Add(const void* values,

@@ -7,9 +7,13 @@
 #include <vector>
 
 #include "base/error_status.h"
+#include "base/hash.h"
+#include "base/machine_memory.h"
 #include "base/status_macros.h"
 #include "model/backend/cpu/cpu_backend.h"
+#include "model/backend/cpu/packed_file.h"
 #include "model/backend/reference/reference_backend.h"
+#include "model/kernels/gemm.h"
 #include "model/kernels/isa.h"
 #include "model/kernels/quantization.h"
 #include "model/runtime/device.h"
@@ -66,11 +70,35 @@ bool UsesOwnKernels(const std::string& backend) {
   return backend == "cpu" || (backend == "auto" && kernels::BestIsa().has_value());
 }
 
+// Of the own kernels' weights.
+ComputeDtype ResolveWeightDtype(ComputeDtype dtype, const WeightSource& source) {
+  if (dtype != ComputeDtype::kAuto) return dtype;
+  if (source.config().stored_dtype == DataType::kBFloat16) return ComputeDtype::kBFloat16;
+  int64_t float32_bytes = 0;
+  for (const TensorSpec& spec : source.tensors()) float32_bytes += 4 * spec.num_elements();
+  const bool fits = float32_bytes <= UsableMemoryBytes() / 4 * 3;
+  return fits ? ComputeDtype::kFloat32 : ComputeDtype::kBFloat16;
+}
+
+// Names the checkpoint and everything that decides how its weights are packed.
+Sha256Digest PackingKey(const CpuBackend::Options& options, const WeightSource& source) {
+  Sha256 hash;
+  hash.Update(source.Fingerprint().view());
+  hash.UpdateInt(kernels::kPackedLayoutVersion);
+  hash.UpdateInt(static_cast<uint64_t>(options.isa));
+  hash.UpdateInt(static_cast<uint64_t>(options.plain_format));
+  for (const WeightEncoding& encoding :
+       {options.vision, options.language, options.experts, options.head}) {
+    hash.UpdateInt(static_cast<uint64_t>(encoding.format));
+    hash.UpdateInt(static_cast<uint64_t>(encoding.group_size));
+  }
+  return hash.Finish();
+}
+
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(ComputeDtype dtype,
                                                         const CpuOptions& options,
-                                                        DataType stored) {
-  const bool keeps_bf16 = dtype == ComputeDtype::kBFloat16 ||
-                          (dtype == ComputeDtype::kAuto && stored == DataType::kBFloat16);
+                                                        const WeightSource& source) {
+  const bool keeps_bf16 = ResolveWeightDtype(dtype, source) == ComputeDtype::kBFloat16;
   const WeightFormat plain = keeps_bf16 ? WeightFormat::kBFloat16 : WeightFormat::kFloat32;
   const auto or_language = [&](const std::string& name) {
     return name.empty() ? options.quantization : name;
@@ -89,6 +117,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(ComputeDtype dtype,
       backend.vision,
       ParseQuantization("vision_quantization", or_language(options.vision_quantization), plain));
   ASSIGN_OR_RETURN(backend.kv_format, ParseKvFormat(options.kv_cache_dtype));
+  if (!options.packed_weights_dir.empty()) {
+    backend.packed_file =
+        std::make_shared<PackedFile>(options.packed_weights_dir, PackingKey(backend, source));
+  }
   return std::make_unique<CpuBackend>(backend);
 }
 
@@ -103,14 +135,25 @@ std::string BackendName(const std::string& device, const CpuOptions& options) {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(c10::Device device,
                                                      ComputeDtype dtype,
                                                      const CpuOptions& options,
-                                                     DataType stored) {
+                                                     const WeightSource& source) {
   const std::string& name = options.backend;
   if (name != "auto" && name != "cpu" && name != "reference") {
     return UnknownName("backend", name, "auto, cpu, reference");
   }
-  if (device.is_cpu() && UsesOwnKernels(name)) return MakeCpuBackend(dtype, options, stored);
+  if (device.is_cpu() && UsesOwnKernels(name)) return MakeCpuBackend(dtype, options, source);
   return std::make_unique<ReferenceBackend>(ReferenceBackend::Options{
-      .device = device, .compute_dtype = ResolveComputeDtype(dtype, stored, device)});
+      .device = device,
+      .compute_dtype = ResolveComputeDtype(dtype, source.config().stored_dtype, device.is_cuda())});
+}
+
+ComputeDtype ResolveDtype(const WeightSource& source, const ModelRunnerOptions& options) {
+  const bool is_cuda = options.device != "cpu";
+  if (!is_cuda && UsesOwnKernels(options.cpu.backend)) {
+    return ResolveWeightDtype(options.dtype, source);
+  }
+  return ResolveComputeDtype(options.dtype, source.config().stored_dtype, is_cuda) == at::kBFloat16
+             ? ComputeDtype::kBFloat16
+             : ComputeDtype::kFloat32;
 }
 
 }  // namespace parrot

@@ -6,9 +6,9 @@
 
 #include "absl/status/statusor.h"
 #include "c10/core/Device.h"
-#include "model/api/model_config.h"
 #include "model/backend/backend.h"
 #include "model/runtime/model_runner_factory.h"
+#include "model/weights/weight_source.h"
 
 namespace parrot {
 
@@ -17,7 +17,7 @@ namespace parrot {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(c10::Device device,
                                                      ComputeDtype dtype,
                                                      const CpuOptions& options,
-                                                     DataType stored);
+                                                     const WeightSource& source);
 
 }  // namespace parrot
 

@@ -107,7 +107,7 @@ at::ScalarType ToScalarType(DataType type) {
   return at::kFloat;
 }
 
-at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, c10::Device device) {
+at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, bool is_cuda) {
   switch (dtype) {
     case ComputeDtype::kFloat32:
       return at::kFloat;
@@ -116,7 +116,7 @@ at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, c10::Dev
     case ComputeDtype::kAuto:
       break;
   }
-  return device.is_cuda() && stored != DataType::kFloat32 ? at::kBFloat16 : at::kFloat;
+  return is_cuda && stored != DataType::kFloat32 ? at::kBFloat16 : at::kFloat;
 }
 
 absl::Status CatchTorchErrors(std::string_view what, const std::function<absl::Status()>& body) {

@@ -24,7 +24,7 @@ namespace parrot {
 // reason DEVICE_UNAVAILABLE when it is not there, INVALID_ARGUMENT for another name.
 absl::StatusOr<c10::Device> OpenDevice(std::string_view name);
 
-at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, c10::Device device);
+at::ScalarType ResolveComputeDtype(ComputeDtype dtype, DataType stored, bool is_cuda);
 at::ScalarType ToScalarType(DataType type);
 
 // Runs `body`; c10::Error and std::exception become a Status: RESOURCE_EXHAUSTED (reason

@@ -82,7 +82,7 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelExecutor>>> CreateModelRunners(
     if (weights != nullptr) return weights;
     ASSIGN_OR_RETURN(const c10::Device device, OpenDevice(options.device));
     ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
-                     MakeBackend(device, options.dtype, options.cpu, source.config().stored_dtype));
+                     MakeBackend(device, options.dtype, options.cpu, source));
     ASSIGN_OR_RETURN(weights, ModelWeights::Load(source, std::move(backend), options.progress));
     return weights;
   };

@@ -36,7 +36,8 @@ enum class LoadFormat {
 // On a GPU and in the reference backend: of activations and weights; kAuto is bfloat16 where the
 // files hold it and the device is fast at it (CUDA), float32 elsewhere. In the CPU's own kernels,
 // whose activations are float32: of weights that are not quantised; kAuto keeps bfloat16 as it is
-// (nothing is lost) and makes float32 of everything else.
+// (nothing is lost) and makes float32 of everything else, or bfloat16 where float32 would take more
+// than three quarters of the memory that this process may use.
 enum class ComputeDtype { kAuto, kFloat32, kBFloat16 };
 
 // How a model is computed on a CPU. Names as users write them.
@@ -53,11 +54,17 @@ struct CpuOptions {
   std::string vision_quantization = "none";  // of the tower and the projector
   // Keys and values in the own kernels: "auto" and "float32", "bfloat16", "int8".
   std::string kv_cache_dtype = "auto";
+  // Folder of packed weights, perhaps the checkpoint's own: written by the first start, mapped by
+  // later ones, whose weights then are one copy for all processes. Empty: none.
+  std::string packed_weights_dir;
 };
 
 struct LoadProgress {
   int64_t loaded_bytes = 0;  // counted in the configuration's stored dtype
   int64_t total_bytes = 0;
+  // In the last report, with CpuOptions::packed_weights_dir: "mapped", "written", or "not written:
+  // " and the cause.
+  std::string packed_weights;
 };
 
 struct ModelRunnerOptions {
@@ -98,6 +105,9 @@ absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& che
 
 // "cpu avx2", "reference": what computes with these options on this machine.
 std::string BackendName(const std::string& device, const CpuOptions& options);
+
+// What options.dtype comes to: kFloat32 or kBFloat16.
+ComputeDtype ResolveDtype(const WeightSource& source, const ModelRunnerOptions& options);
 
 // Blocks until the weights are on the device. The runner's destructor finishes submitted steps.
 // INVALID_ARGUMENT for an option out of range or a cache too small for one block;

@@ -52,6 +52,7 @@ class SourceTensors : public TensorSource {
     state_.loaded_bytes = state_.total_bytes;  // what the model does not use was skipped
     if (progress_) progress_(state_);
   }
+  void set_packed_weights(std::string outcome) { state_.packed_weights = std::move(outcome); }
   const absl::Status& status() const { return status_; }
 
  private:
@@ -72,6 +73,7 @@ absl::StatusOr<std::unique_ptr<ModelWeights>> ModelWeights::Load(
   SourceTensors tensors(source, *weights->backend_, progress);
   const absl::Status loaded = CatchTorchErrors("loading weights", [&] {
     weights->model_ = std::make_unique<ParrotModel>(source.config(), *weights->backend_, tensors);
+    tensors.set_packed_weights(weights->backend_->EndLoading());
     return absl::OkStatus();
   });
   RETURN_IF_ERROR(tensors.status());

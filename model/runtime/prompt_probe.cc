@@ -252,7 +252,7 @@ absl::StatusOr<std::unique_ptr<PromptProbe>> PromptProbe::Load(const WeightSourc
       options.num_threads > 0 ? options.num_threads : kernels::DefaultNumThreads();
   at::set_num_threads(num_threads);
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
-                   MakeBackend(device, options.dtype, options.cpu, source.config().stored_dtype));
+                   MakeBackend(device, options.dtype, options.cpu, source));
   ASSIGN_OR_RETURN(std::unique_ptr<ModelWeights> weights,
                    ModelWeights::Load(source, std::move(backend), {}));
   return std::make_unique<BackendProbe>(std::move(weights), num_threads);

@@ -230,7 +230,8 @@ absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name) const {
                   .dtype = *ToDataType(tensor.type),
                   .shape = tensor.shape,
                   .bytes = file->Data(tensor),
-                  .owner = file};
+                  .owner = std::shared_ptr<const void>(
+                      nullptr, [file, &tensor](const void*) { file->Release(tensor); })};
   const uintptr_t address = reinterpret_cast<uintptr_t>(view.bytes.data());
   if (address % static_cast<uintptr_t>(SafetensorsTypeBytes(tensor.type)) != 0) {
     // Rare: a header that was not padded. Our and the reference's writers align.
@@ -239,6 +240,12 @@ absl::StatusOr<TensorView> Checkpoint::Get(std::string_view name) const {
     view.owner = std::move(copy);
   }
   return view;
+}
+
+Sha256Digest Checkpoint::Fingerprint() const {
+  Sha256 hash;
+  for (const auto& file : weights_.files) file->AddFingerprint(hash);
+  return hash.Finish();
 }
 
 }  // namespace parrot

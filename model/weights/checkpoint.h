@@ -43,6 +43,7 @@ class Checkpoint : public WeightSource {
   const ModelConfig& config() const override { return config_; }
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }
   absl::StatusOr<TensorView> Get(std::string_view name) const override;
+  Sha256Digest Fingerprint() const override;
 
   // What an operator should know but need not act on: defaults taken for missing keys, a stored
   // copy of a tied head, tensors of another dtype than torch_dtype.

@@ -126,4 +126,16 @@ absl::StatusOr<TensorView> DummyWeights::Get(std::string_view name) const {
                     .owner = buffer};
 }
 
+Sha256Digest DummyWeights::Fingerprint() const {
+  Sha256 hash;
+  hash.Update("dummy");
+  hash.UpdateInt(seed_);
+  hash.UpdateInt(static_cast<uint64_t>(config_.stored_dtype));
+  for (const TensorSpec& spec : tensors_) {
+    hash.UpdateSized(spec.name);
+    for (const int64_t side : spec.shape) hash.UpdateInt(static_cast<uint64_t>(side));
+  }
+  return hash.Finish();
+}
+
 }  // namespace parrot

@@ -32,6 +32,7 @@ class DummyWeights : public WeightSource {
   const ModelConfig& config() const override { return config_; }
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }
   absl::StatusOr<TensorView> Get(std::string_view name) const override;
+  Sha256Digest Fingerprint() const override;
 
  private:
   ModelConfig config_;

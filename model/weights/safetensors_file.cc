@@ -89,12 +89,34 @@ std::span<const std::byte> SafetensorsFile::Data(const SafetensorsTensor& tensor
 }
 
 void SafetensorsFile::Prefetch(const SafetensorsTensor& tensor) const {
+  Advise(tensor, MADV_WILLNEED);
+}
+
+void SafetensorsFile::Release(const SafetensorsTensor& tensor) const {
+  Advise(tensor, MADV_DONTNEED);
+}
+
+void SafetensorsFile::Advise(const SafetensorsTensor& tensor, int advice) const {
   if (tensor.begin == tensor.end) return;
   const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t begin = (8 + header_bytes_ + tensor.begin) / page * page;
   const uint64_t end = 8 + header_bytes_ + tensor.end;
-  // Advice only: a failure changes nothing.
-  (void)madvise(const_cast<std::byte*>(map_) + begin, end - begin, MADV_WILLNEED);
+  // A failure changes nothing.
+  (void)madvise(const_cast<std::byte*>(map_) + begin, end - begin, advice);
+}
+
+void SafetensorsFile::AddFingerprint(Sha256& hash) const {
+  constexpr size_t kSampleBytes = 256;  // of each tensor, from its middle
+  hash.UpdateSized(base_name_);
+  hash.UpdateInt(file_bytes_);
+  hash.UpdateInt(static_cast<uint64_t>(modified_ns_));
+  hash.UpdateSized(header_text());
+  for (const SafetensorsTensor& tensor : tensors()) {
+    const std::span<const std::byte> bytes = Data(tensor);
+    const std::span<const std::byte> sample =
+        bytes.subspan(bytes.size() / 2, std::min(kSampleBytes, bytes.size() - bytes.size() / 2));
+    hash.Update(sample.data(), sample.size());
+  }
 }
 
 absl::Status SafetensorsFile::CheckUnchanged() const {

@@ -20,6 +20,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/hash.h"
 #include "model/weights/safetensors_header.h"
 
 namespace parrot {
@@ -46,6 +47,12 @@ class SafetensorsFile {
   std::span<const std::byte> Data(const SafetensorsTensor& tensor) const;
   // Tells the kernel that the tensor will be read now, front to back.
   void Prefetch(const SafetensorsTensor& tensor) const;
+  // Tells it that the tensor was read: its pages no longer count as this process's memory. Data()
+  // stays valid; who reads on, reads from the file again.
+  void Release(const SafetensorsTensor& tensor) const;
+
+  // Name, size, time of modification, header and some bytes of each tensor.
+  void AddFingerprint(Sha256& hash) const;
 
   // DATA_LOSS when the file's size or modification time is no longer that of Open.
   absl::Status CheckUnchanged() const;
@@ -57,6 +64,7 @@ class SafetensorsFile {
  private:
   SafetensorsFile() = default;
   absl::Status Map(const std::string& path);
+  void Advise(const SafetensorsTensor& tensor, int advice) const;
 
   std::string base_name_;
   int fd_ = -1;

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/hash.h"
 #include "model/api/model_config.h"
 #include "model/weights/tensor_specs.h"
 
@@ -52,6 +53,9 @@ class WeightSource {
   // The bytes of one tensor of `tensors()`. With a tied head "lm_head.weight" gives the embedding's
   // bytes. NOT_FOUND for another name; DATA_LOSS when the file was changed under us.
   virtual absl::StatusOr<TensorView> Get(std::string_view name) const = 0;
+  // Equal for sources of the same values. Does not read them all: files are known by their headers,
+  // sizes, times of modification and a few bytes of each tensor.
+  virtual Sha256Digest Fingerprint() const = 0;
 };
 
 }  // namespace parrot

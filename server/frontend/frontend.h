@@ -55,7 +55,7 @@ struct FrontendOptions {
   std::vector<std::string> served_names;  // at least one
   std::string server_version;
   std::string device;   // "cpu", "cuda"
-  std::string dtype;    // of the computation
+  std::string dtype;    // what --dtype came to
   std::string backend;  // what computes
   int64_t num_parameters = 0;
   std::vector<std::string> languages = {"en", "zh", "pt", "ar", "tr", "ru"};

@@ -1,16 +1,13 @@
 #include "server/grpc/grpc_server.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/machine_memory.h"
 #include "base/status_macros.h"
 #include "grpc/compression.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -77,25 +74,10 @@ void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
-// The number in a one-line file; 0 if there is none ("max").
-int64_t NumberInFile(const char* path) {
-  std::ifstream file(path);
-  std::string text;
-  int64_t number = 0;
-  if (!(file >> text) || !absl::SimpleAtoi(text, &number)) return 0;
-  return number;
-}
-
 }  // namespace
 
 int64_t DefaultMemoryQuotaBytes() {
-  int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
-  for (const char* path :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    const int64_t limit = NumberInFile(path);
-    if (limit > 0) memory = std::min(memory, limit);
-  }
-  return std::max<int64_t>(memory / 4, int64_t{64} << 20);
+  return std::max<int64_t>(UsableMemoryBytes() / 4, int64_t{64} << 20);
 }
 
 std::string JoinHostPort(const std::string& host, int32_t port) {

@@ -60,7 +60,7 @@ class GrpcServer {
   const int32_t port_;
 };
 
-// A quarter of what this process may use: of the smaller of the machine's memory and its cgroup's.
+// A quarter of the memory that this process may use.
 int64_t DefaultMemoryQuotaBytes();
 
 // "127.0.0.1:8001", "[::1]:8001".

@@ -40,12 +40,6 @@ ComputeDtype DtypeOption(const std::string& dtype) {
   return ComputeDtype::kAuto;
 }
 
-// What ComputeDtype::kAuto comes to, as model_runner_factory.h states it.
-std::string DtypeName(const std::string& dtype, DataType stored, const std::string& device) {
-  if (dtype != "auto") return dtype;
-  return device == "cuda" && stored == DataType::kBFloat16 ? "bfloat16" : "float32";
-}
-
 int64_t CountParameters(const WeightSource& source) {
   int64_t total = 0;
   for (const TensorSpec& spec : source.tensors()) {
@@ -59,6 +53,9 @@ int64_t CountParameters(const WeightSource& source) {
 // One line for each tenth of the bytes.
 std::function<void(const LoadProgress&)> ProgressLog(Logger& logger) {
   return [&logger, reported = int64_t{-1}](const LoadProgress& progress) mutable {
+    if (!progress.packed_weights.empty()) {
+      logger.Info("packed_weights", {{"outcome", progress.packed_weights}});
+    }
     if (progress.total_bytes <= 0) return;
     const int64_t step = progress.loaded_bytes * kProgressSteps / progress.total_bytes;
     if (step == reported) return;
@@ -78,19 +75,13 @@ CpuOptions CpuOptionsOf(const Options& options) {
           .expert_quantization = named(options.expert_quantization),
           .head_quantization = named(options.head_quantization),
           .vision_quantization = options.vision_quantization,
-          .kv_cache_dtype = options.kv_cache_dtype};
+          .kv_cache_dtype = options.kv_cache_dtype,
+          .packed_weights_dir = options.packed_weights_dir};
 }
 
-using Executors = std::vector<std::unique_ptr<ModelExecutor>>;
-
-absl::StatusOr<Executors> CreateOn(const std::string& device,
-                                   const WeightSource& source,
-                                   const Options& options,
-                                   const Tokenizer& tokenizer,
-                                   std::shared_ptr<const TokenScripts> scripts,
-                                   Logger& logger) {
+ModelRunnerOptions RunnerOptions(const Options& options, const ServedModel& model, Logger& logger) {
   ModelRunnerOptions runner;
-  runner.device = device;
+  runner.device = model.device;
   runner.dtype = DtypeOption(options.dtype);
   runner.cpu = CpuOptionsOf(options);
   runner.num_threads = options.num_threads;
@@ -100,10 +91,10 @@ absl::StatusOr<Executors> CreateOn(const std::string& device,
   runner.kv_cache_memory_bytes = options.kv_cache_memory_bytes;
   runner.block_size = options.block_size;
   runner.vision_cache_experts = options.vision_cache_level == "experts";
-  runner.vocab_size = tokenizer.num_tokens();
-  runner.token_scripts = std::move(scripts);
+  runner.vocab_size = model.tokenizer->num_tokens();
+  runner.token_scripts = std::make_shared<const TokenizerScripts>(*model.tokenizer);
   runner.progress = ProgressLog(logger);
-  return CreateModelRunners(source, runner, options.num_workers);
+  return runner;
 }
 
 }  // namespace
@@ -119,24 +110,23 @@ absl::StatusOr<ServedModel> LoadServedModel(const Options& options, Logger& logg
   ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(options.model, format));
   ASSIGN_OR_RETURN(model.tokenizer,
                    Tokenizer::Load(options.tokenizer.empty() ? options.model : options.tokenizer));
-  const auto scripts = std::make_shared<const TokenizerScripts>(*model.tokenizer);
   model.config = source->config();
   model.num_parameters = CountParameters(*source);
   const bool is_auto = options.device == "auto";
   model.device = options.device;
   if (is_auto) model.device = ::access(kNvidiaControlDevice, F_OK) == 0 ? "cuda" : "cpu";
-  absl::StatusOr<Executors> executors =
-      CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
+  ModelRunnerOptions runner = RunnerOptions(options, model, logger);
+  auto executors = CreateModelRunners(*source, runner, options.num_workers);
   if (is_auto && model.device == "cuda" &&
       GetErrorFacts(executors.status()).reason == "DEVICE_UNAVAILABLE") {
     logger.Warning("cuda_unavailable", {{"cause", std::string(executors.status().message())}});
-    model.device = "cpu";
-    executors = CreateOn(model.device, *source, options, *model.tokenizer, scripts, logger);
+    runner.device = model.device = "cpu";
+    executors = CreateModelRunners(*source, runner, options.num_workers);
   }
   if (!executors.ok()) return executors.status();
   model.executors = *std::move(executors);
-  model.dtype = DtypeName(options.dtype, model.config.stored_dtype, model.device);
-  model.backend = BackendName(model.device, CpuOptionsOf(options));
+  model.dtype = ResolveDtype(*source, runner) == ComputeDtype::kBFloat16 ? "bfloat16" : "float32";
+  model.backend = BackendName(model.device, runner.cpu);
   logger.Info("model_loaded",
               {{"seconds", absl::Now() - start},
                {"device", model.device},

@@ -193,7 +193,9 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
                     group,
                     "Number format. CUDA and the reference backend: of the computation; auto: "
                     "float32 on a CPU, bfloat16 on CUDA. The CPU's own kernels compute in float32: "
-                    "of the weights; auto: bfloat16 where the files hold it, else float32."},
+                    "of the weights; auto: bfloat16 where the files hold it or float32 would take "
+                    "more than three "
+                    "quarters of the memory, else float32."},
                    &Options::dtype,
                    {"auto", "float32", "bfloat16"}));
   add(ChoiceOption({"device", group, "auto: CUDA if a device is found, else the CPU."},
@@ -230,6 +232,13 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
   add(ChoiceOption({"vision-quantization", group, "Of the vision tower and the projector."},
                    &Options::vision_quantization,
                    quantizations));
+  add(TextOption({"packed-weights-dir",
+                  group,
+                  "Folder for weights as the CPU's own kernels pack them, perhaps the model's own: "
+                  "the first start writes a file there, later ones map it and share its memory. "
+                  "Empty: pack at each start."},
+                 &Options::packed_weights_dir,
+                 "DIR"));
   add(IntOption({"num-workers",
                  group,
                  "Engines side by side, on a CPU; they share one copy of the weights and divide "

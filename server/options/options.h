@@ -27,6 +27,7 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string expert_quantization = "auto";     // auto: as quantization
   std::string head_quantization = "auto";
   std::string vision_quantization = "none";  // of the tower and the projector
+  std::string packed_weights_dir;            // empty: none
   std::string kv_cache_dtype = "auto";       // auto | float32 | bfloat16 | int8
   int32_t num_workers = 1;                   // engines beside each other, one copy of weights
   int32_t num_threads = 0;                   // of all workers together; 0: one per core

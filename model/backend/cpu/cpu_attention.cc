@@ -61,37 +61,21 @@ class CpuKvStore : public KvStore {
 // cos and sin of the positions seen so far; grows by doubling.
 class RotaryTables {
  public:
-  kernels::RotaryTable Get(float theta, int64_t head_dim, int64_t num_positions) {
+  kernels::RotaryTable Get(float theta, int32_t head_dim, int32_t num_positions) {
     if (theta != theta_ || head_dim != head_dim_ || num_positions > num_positions_) {
       theta_ = theta;
       head_dim_ = head_dim;
-      num_positions_ = std::max<int64_t>(1024, 2 * num_positions);
-      cos_.resize(static_cast<size_t>(num_positions_ * head_dim / 2));
-      sin_.resize(cos_.size());
-      Fill();
+      num_positions_ = std::max(1024, 2 * num_positions);
+      values_ = kernels::MakeRotaryValues(theta_, head_dim_, num_positions_);
     }
-    return {.cos = cos_.data(), .sin = sin_.data()};
+    return values_.table();
   }
 
  private:
-  // Angles as the reference makes them: position * theta^(-2i/d) in fp32.
-  void Fill() {
-    const int64_t half = head_dim_ / 2;
-    for (int64_t i = 0; i < half; ++i) {
-      const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim_);
-      const float inverse = 1.0f / std::pow(theta_, exponent);
-      for (int64_t p = 0; p < num_positions_; ++p) {
-        const float angle = static_cast<float>(p) * inverse;
-        cos_[static_cast<size_t>(p * half + i)] = std::cos(angle);
-        sin_[static_cast<size_t>(p * half + i)] = std::sin(angle);
-      }
-    }
-  }
-
   float theta_ = 0.0f;
-  int64_t head_dim_ = 0;
-  int64_t num_positions_ = 0;
-  std::vector<float> cos_, sin_;
+  int32_t head_dim_ = 0;
+  int32_t num_positions_ = 0;
+  kernels::RotaryValues values_;
 };
 
 class CpuContext : public AttentionContext {

@@ -90,6 +90,12 @@ std::unique_ptr<LmHeadHandle> CpuBackend::MakeLmHead(const LmHeadSpec& spec,
   return std::make_unique<LmHeadImpl>(spec, tied, Loader(options_, source));
 }
 
+std::string CpuBackend::EndLoading() const {
+  if (options_.packed_file == nullptr) return {};
+  options_.packed_file->Commit();
+  return options_.packed_file->outcome();
+}
+
 std::unique_ptr<Workspace> CpuBackend::MakeWorkspace(const WorkspaceLimits& limits) const {
   return std::make_unique<CpuWorkspace>(options_.isa, limits.num_threads);
 }

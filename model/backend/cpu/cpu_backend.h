@@ -14,8 +14,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "model/backend/backend.h"
+#include "model/backend/cpu/packed_file.h"
 #include "model/kernels/attention.h"
 #include "model/kernels/gemm.h"
 #include "model/kernels/isa.h"
@@ -31,6 +33,8 @@ class CpuBackend : public Backend {
     kernels::WeightFormat plain_format = kernels::WeightFormat::kFloat32;  // fp32 or bf16
     kernels::WeightEncoding vision, language, experts, head;
     kernels::KvFormat kv_format = kernels::KvFormat::kFloat32;
+    // Where packed weights lie; nullptr: in anonymous memory. Used while handles are made.
+    std::shared_ptr<PackedFile> packed_file;
   };
   explicit CpuBackend(const Options& options) : options_(options) {}
 
@@ -55,6 +59,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<LmHeadHandle> MakeLmHead(const LmHeadSpec&,
                                            const EmbeddingHandle* tied,
                                            Source&) const override;
+  std::string EndLoading() const override;
 
   std::unique_ptr<Workspace> MakeWorkspace(const WorkspaceLimits&) const override;
   std::unique_ptr<KvStore> MakeKvStore(const KvStoreSpec&) const override;

@@ -1,7 +1,11 @@
 #include "model/backend/cpu/cpu_handles.h"
 
-#include <utility>
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <numeric>
 
+#include "ATen/ops/from_blob.h"
 #include "c10/util/Exception.h"
 
 namespace parrot::cpu {
@@ -38,23 +42,34 @@ WeightEncoding DownEncoding(const CpuBackend::Options& options, int64_t intermed
 
 }  // namespace
 
+Loader::Loader(const CpuBackend::Options& options, TensorSource& source)
+    : options_(options), source_(source), threads_(kernels::DefaultNumThreads()) {}
+
 std::vector<float> Loader::Floats(const std::string& name,
                                   const std::vector<int64_t>& shape) const {
-  const at::Tensor tensor = Stored(name, shape).to(at::kFloat);
+  const at::Tensor tensor = GetTensor(source_, name, shape).to(at::kFloat);
   const float* values = tensor.const_data_ptr<float>();
   return std::vector<float>(values, values + tensor.numel());
 }
 
-at::Tensor Loader::Stored(const std::string& name, const std::vector<int64_t>& shape) const {
-  at::Tensor tensor = source_.Get(name, shape);
-  TORCH_CHECK(tensor.sizes() == at::IntArrayRef(shape),
-              "tensor '",
-              name,
-              "' has shape ",
-              tensor.sizes(),
-              ", expected ",
-              at::IntArrayRef(shape));
-  return tensor.contiguous();
+kernels::AlignedBuffer Loader::Memory(int64_t bytes) const {
+  const auto size = static_cast<size_t>(bytes);
+  return options_.packed_file ? options_.packed_file->Take(size) : kernels::AlignedBuffer(size);
+}
+
+at::Tensor Loader::Table(const std::string& name,
+                         const std::vector<int64_t>& shape,
+                         at::ScalarType type) const {
+  const int64_t elements = std::accumulate(shape.begin(),
+                                           shape.end(),
+                                           static_cast<int64_t>(c10::elementSize(type)),
+                                           std::multiplies<>());
+  auto memory = std::make_shared<kernels::AlignedBuffer>(Memory(elements));
+  void* data = memory->bytes().data();
+  at::Tensor table = at::from_blob(
+      data, shape, [memory](void*) {}, at::TensorOptions().dtype(type));
+  if (!is_filled()) table.copy_(GetTensor(source_, name, shape));
+  return table;
 }
 
 WeightEncoding Loader::EncodingOf(WeightRole role) const {
@@ -71,15 +86,18 @@ WeightEncoding Loader::EncodingOf(WeightRole role) const {
   return {};
 }
 
+PackedMatrix Loader::MakeMatrix(const kernels::MatrixShape& shape) const {
+  return PackedMatrix(shape, options_.isa, Memory(PackedMatrix::BytesOf(shape, options_.isa)));
+}
+
 PackedMatrix Loader::MakeMatrix(int64_t out_features,
                                 int64_t in_features,
                                 WeightRole role,
                                 PanelOrder order) const {
-  return PackedMatrix({.out_features = out_features,
-                       .in_features = in_features,
-                       .encoding = EncodingOf(role),
-                       .order = order},
-                      options_.isa);
+  return MakeMatrix({.out_features = out_features,
+                     .in_features = in_features,
+                     .encoding = EncodingOf(role),
+                     .order = order});
 }
 
 void Loader::Add(PackedMatrix& matrix,
@@ -88,20 +106,40 @@ void Loader::Add(PackedMatrix& matrix,
                  int64_t in,
                  int64_t first_out,
                  int64_t first_in) const {
-  AddTensor(matrix, Stored(name + ".weight", {out, in}), first_out, first_in);
+  if (is_filled()) return;
+  Pack(matrix, GetTensor(source_, name + ".weight", {out, in}), first_out, first_in);
 }
 
-void AddTensor(PackedMatrix& matrix,
-               const at::Tensor& tensor,
-               int64_t first_out,
-               int64_t first_in) {
-  matrix.Add(tensor.const_data_ptr(),
-             SourceTypeOf(tensor.scalar_type()),
-             tensor.size(1),
-             first_out,
-             tensor.size(0),
-             first_in,
-             tensor.size(1));
+void Loader::AddAs(PackedMatrix& matrix,
+                   const std::string& name,
+                   const std::vector<int64_t>& stored_shape) const {
+  if (is_filled()) return;
+  Pack(matrix, GetTensor(source_, name, stored_shape).view({stored_shape.front(), -1}), 0, 0);
+}
+
+void Loader::AddTensor(PackedMatrix& matrix, const at::Tensor& tensor) const {
+  if (!is_filled()) Pack(matrix, tensor, 0, 0);
+}
+
+void Loader::Pack(PackedMatrix& matrix,
+                  const at::Tensor& tensor,
+                  int64_t first_out,
+                  int64_t first_in) const {
+  constexpr int64_t kStep = PackedMatrix::kAddStep;
+  const int64_t rows = tensor.size(0), size = tensor.size(1);
+  const auto* values = static_cast<const std::byte*>(tensor.const_data_ptr());
+  const int64_t row_bytes = size * static_cast<int64_t>(tensor.element_size());
+  const SourceType type = SourceTypeOf(tensor.scalar_type());
+  threads_.Run((rows + kStep - 1) / kStep, [&](int64_t i, int) {
+    const int64_t row = i * kStep;
+    matrix.Add(values + row * row_bytes,
+               type,
+               size,
+               first_out + row,
+               std::min(kStep, rows - row),
+               first_in,
+               size);
+  });
 }
 
 NormWeights::NormWeights(const NormSpec& spec, const Loader& loader)
@@ -150,10 +188,9 @@ GateUpWeights::GateUpWeights(const LinearSpec& gate, const LinearSpec& up, const
 }
 
 EmbeddingImpl::EmbeddingImpl(const EmbeddingSpec& spec, const Loader& loader) {
-  const bool is_bf16 = loader.options().plain_format == kernels::WeightFormat::kBFloat16;
-  // A copy: the source's memory may be a file's.
-  table = loader.Stored(spec.name + ".weight", {spec.rows, spec.size})
-              .to(is_bf16 ? at::kBFloat16 : at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  const bool is_bf16 = loader.options().plain_format == WeightFormat::kBFloat16;
+  table = loader.Table(
+      spec.name + ".weight", {spec.rows, spec.size}, is_bf16 ? at::kBFloat16 : at::kFloat);
 }
 
 PatchEmbeddingImpl::PatchEmbeddingImpl(const PatchEmbeddingSpec& spec,
@@ -166,9 +203,9 @@ PatchEmbeddingImpl::PatchEmbeddingImpl(const PatchEmbeddingSpec& spec,
       positions(
           loader.Floats(spec.position_name + ".weight", {spec.num_tokens(), spec.hidden_size})),
       pre_norm(spec.pre_norm, loader) {
-  const at::Tensor weight = loader.Stored(spec.patch_name + ".weight",
-                                          {spec.hidden_size, 3, spec.patch_size, spec.patch_size});
-  AddTensor(patches, weight.view({spec.hidden_size, -1}), 0, 0);
+  loader.AddAs(patches,
+               spec.patch_name + ".weight",
+               {spec.hidden_size, 3, spec.patch_size, spec.patch_size});
   normalization.resize(3 * 256);
   for (int channel = 0; channel < 3; ++channel) {
     for (int byte = 0; byte < 256; ++byte) {
@@ -189,10 +226,10 @@ QkvImpl::QkvImpl(const QkvSpec& spec, const Loader& loader)
 MoeImpl::MoeImpl(const MoeSpec& spec, const Loader& loader)
     : spec(spec),
       router(loader.Floats(spec.router.name + ".weight", {spec.num_experts, spec.hidden_size})),
-      down({.out_features = spec.hidden_size,
-            .in_features = spec.num_experts * spec.intermediate_size,
-            .encoding = DownEncoding(loader.options(), spec.intermediate_size)},
-           loader.options().isa) {
+      down(
+          loader.MakeMatrix({.out_features = spec.hidden_size,
+                             .in_features = spec.num_experts * spec.intermediate_size,
+                             .encoding = DownEncoding(loader.options(), spec.intermediate_size)})) {
   const int64_t hidden = spec.hidden_size;
   const int64_t inter = spec.intermediate_size;
   for (int64_t i = 0; i < spec.num_experts; ++i) {
@@ -215,7 +252,7 @@ LmHeadImpl::LmHeadImpl(const LmHeadSpec& spec, const EmbeddingHandle* tied, cons
   if (tied == nullptr) {
     loader.Add(head, spec.head.name, spec.head.out_features, spec.head.in_features);
   } else {
-    AddTensor(head, static_cast<const EmbeddingImpl*>(tied)->table, 0, 0);
+    loader.AddTensor(head, static_cast<const EmbeddingImpl*>(tied)->table);
   }
 }
 

@@ -10,20 +10,24 @@
 #include "model/backend/cpu/cpu_backend.h"
 #include "model/kernels/aligned_buffer.h"
 #include "model/kernels/gemm.h"
+#include "model/kernels/worker_pool.h"
 
 namespace parrot::cpu {
 
 // Takes tensors from a source into packed form, one at a time.
 class Loader {
  public:
-  Loader(const CpuBackend::Options& options, TensorSource& source)
-      : options_(options), source_(source) {}
+  Loader(const CpuBackend::Options& options, TensorSource& source);
 
   const CpuBackend::Options& options() const { return options_; }
   std::vector<float> Floats(const std::string& name, const std::vector<int64_t>& shape) const;
-  // Contiguous, in the dtype that it has.
-  at::Tensor Stored(const std::string& name, const std::vector<int64_t>& shape) const;
-  // An empty matrix for weights of this role.
+  // [rows, size] in `type`, for looking rows up.
+  at::Tensor Table(const std::string& name,
+                   const std::vector<int64_t>& shape,
+                   at::ScalarType type) const;
+  // An empty matrix, or a packed file's full one.
+  kernels::PackedMatrix MakeMatrix(const kernels::MatrixShape& shape) const;
+  // For weights of this role.
   kernels::PackedMatrix MakeMatrix(int64_t out_features,
                                    int64_t in_features,
                                    WeightRole role,
@@ -35,19 +39,25 @@ class Loader {
            int64_t in,
            int64_t first_out = 0,
            int64_t first_in = 0) const;
+  // The same with a tensor that one has, or whose shape is read as [out, in].
+  void AddTensor(kernels::PackedMatrix& matrix, const at::Tensor& tensor) const;
+  void AddAs(kernels::PackedMatrix& matrix,
+             const std::string& name,
+             const std::vector<int64_t>& stored_shape) const;
 
  private:
   kernels::WeightEncoding EncodingOf(WeightRole role) const;
+  bool is_filled() const { return options_.packed_file && options_.packed_file->is_filled(); }
+  kernels::AlignedBuffer Memory(int64_t bytes) const;
+  void Pack(kernels::PackedMatrix& matrix,
+            const at::Tensor& tensor,
+            int64_t first_out,
+            int64_t first_in) const;
 
   const CpuBackend::Options& options_;
   TensorSource& source_;
+  mutable kernels::WorkerPool threads_;
 };
-
-// Adds all of `tensor` [out, in].
-void AddTensor(kernels::PackedMatrix& matrix,
-               const at::Tensor& tensor,
-               int64_t first_out,
-               int64_t first_in);
 
 struct NormWeights {
   NormWeights(const NormSpec& spec, const Loader& loader);

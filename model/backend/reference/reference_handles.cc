@@ -13,15 +13,7 @@
 namespace parrot::reference {
 
 at::Tensor WeightLoader::Load(const std::string& name, const std::vector<int64_t>& shape) const {
-  at::Tensor tensor = source_.Get(name, shape);
-  TORCH_CHECK(tensor.sizes() == at::IntArrayRef(shape),
-              "tensor '",
-              name,
-              "' has shape ",
-              tensor.sizes(),
-              ", expected ",
-              at::IntArrayRef(shape));
-  return tensor.to(device_, dtype_);
+  return GetTensor(source_, name, shape).to(device_, dtype_);
 }
 
 NormWeights::NormWeights(const NormSpec& spec, const WeightLoader& loader)

@@ -105,7 +105,6 @@ class CpuBackendTest : public testing::TestWithParam<Isa> {
     if (error <= tolerance * scale) return testing::AssertionSuccess();
     return testing::AssertionFailure() << "error " << error << " of " << scale;
   }
-  // 32 positions of 8 blocks in any order.
   Qkv RandomQkv(int64_t rows) const {
     return {.query = RandomTensor(1, {rows, kHeads, kDim}, at::kFloat, 2.0),
             .key = RandomTensor(2, {rows, kKvHeads, kDim}, at::kFloat, 2.0),

@@ -548,27 +548,10 @@ TEST(ModelRunnerTest, FinishesSubmittedStepsBeforeItIsGone) {
   EXPECT_EQ(done, 1);
 }
 
-// Counts how often tensors are read.
-class CountingWeights : public WeightSource {
- public:
-  explicit CountingWeights(const ModelConfig& config) : weights_(config, 7) {}
-  const ModelConfig& config() const override { return weights_.config(); }
-  const std::vector<TensorSpec>& tensors() const override { return weights_.tensors(); }
-  absl::StatusOr<TensorView> Get(std::string_view name) const override {
-    ++num_reads_;
-    return weights_.Get(name);
-  }
-  int num_reads() const { return num_reads_; }
-
- private:
-  const DummyWeights weights_;
-  mutable std::atomic<int> num_reads_{0};
-};
-
 // Whatever a worker knows of the weights it has from one reading: there is nothing else it could
 // have a copy of.
 TEST(ModelRunnersTest, ReadTheWeightsOnceAndAnswerAtOnceWithTheBitsOfOneAlone) {
-  const CountingWeights weights(TinyConfig(false));
+  const CountingWeights weights(TinyConfig(false), 7);
   const std::unique_ptr<ModelExecutor> alone = MakeRunner(weights);
   const int num_reads = weights.num_reads();
   ModelRunnerOptions options = TinyOptions();

@@ -3,6 +3,7 @@
 #ifndef PARROT_TESTS_MODEL_TINY_MODEL_TINY_MODEL_H_
 #define PARROT_TESTS_MODEL_TINY_MODEL_TINY_MODEL_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -38,6 +39,7 @@ class EditedWeights : public WeightSource {
   const ModelConfig& config() const override { return base_.config(); }
   const std::vector<TensorSpec>& tensors() const override { return base_.tensors(); }
   absl::StatusOr<TensorView> Get(std::string_view name) const override;
+  Sha256Digest Fingerprint() const override;
 
  private:
   struct Edit {
@@ -46,6 +48,19 @@ class EditedWeights : public WeightSource {
   };
   DummyWeights base_;
   std::map<std::string, std::vector<Edit>, std::less<>> edits_;
+};
+
+// Random weights that count how often they are read.
+class CountingWeights : public DummyWeights {
+ public:
+  using DummyWeights::DummyWeights;
+  absl::StatusOr<TensorView> Get(std::string_view name) const override;
+  int num_reads() const { return num_reads_; }
+  int num_matrix_reads() const { return num_matrix_reads_; }  // of tensors of two and more sides
+
+ private:
+  mutable std::atomic<int> num_reads_ = 0;
+  mutable std::atomic<int> num_matrix_reads_ = 0;
 };
 
 }  // namespace parrot
