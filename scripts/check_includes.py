@@ -33,7 +33,7 @@ RULES = {
     "YAML": (r"^yaml-cpp/", ("server/options",)),
     "std::regex (crashes on long input)": (r"^regex$", ("scripts",)),
 }
-FOLDERS = ("base", "bench", "client", "inspect", "model", "scheduler", "server", "tests")
+FOLDERS = ("base", "bench", "client", "eval", "inspect", "model", "scheduler", "server", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 
 

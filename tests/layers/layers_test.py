@@ -45,6 +45,7 @@ MAY_INCLUDE = {
     "bench_engine": TORCH | {"model_nn", "model_backend_reference", "model_runtime", "measure",
                              "model_sizes"},
     "scheduler": API,
+    "eval": API | {"model_text"},
     "decode_steps": API | {"scheduler"},
     "frontend": FRONTEND,
     "server_options": {"base"},
