@@ -29,11 +29,11 @@ RULES = {
                          "inspect", "eval", "train", "bench", "tests")),
     "prometheus-cpp": (r"^prometheus/", ("server/frontend", "tests/server")),
     "spdlog": (r"^(spdlog|fmt)/", ("server", "tests/server")),
-    "command lines (CLI11)": (r"^CLI/", ("server/options", "client", "inspect", "bench")),
+    "command lines (CLI11)": (r"^CLI/", ("server/options", "client", "inspect", "bench", "train")),
     "YAML": (r"^yaml-cpp/", ("server/options",)),
     "std::regex (crashes on long input)": (r"^regex$", ("scripts",)),
 }
-FOLDERS = ("base", "bench", "client", "eval", "inspect", "model", "scheduler", "server", "tests")
+FOLDERS = ("base", "bench", "client", "eval", "inspect", "model", "scheduler", "server", "tests", "train")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 
 

@@ -61,6 +61,7 @@ MAY_INCLUDE = {
     "client_messages": {"base"},
     "client_bench": {"base", "client", "client_messages", "svg"},
     "client_cli": {"base", "client", "client_bench", "client_messages"},
+    "train_world": API | {"model_text", "model_image"},
     "inspect": TORCH | {"model_kernels", "model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
