@@ -83,15 +83,22 @@ at::Tensor LanguageModel::Forward(at::Tensor hidden,
                                   Workspace& workspace,
                                   const HiddenTap* tap) const {
   if (tap != nullptr) (*tap)(0, hidden);
-  int32_t depth = 0;
-  for (const Layer& layer : layers_) {
-    const Qkv qkv = backend_.NormQkv(*layer.qkv, hidden, workspace);
-    const at::Tensor attended = backend_.Attend(*layer.qkv, qkv, context, workspace);
-    hidden = backend_.LinearAdd(*layer.output, attended, hidden, workspace);
-    hidden = backend_.GatedMlp(*layer.mlp, hidden, workspace);
-    if (tap != nullptr) (*tap)(++depth, hidden);
+  for (int32_t i = 0; i < num_layers(); ++i) {
+    hidden = RunLayer(i, hidden, context, workspace);
+    if (tap != nullptr) (*tap)(i + 1, hidden);
   }
   return hidden;
+}
+
+at::Tensor LanguageModel::RunLayer(int32_t layer_idx,
+                                   const at::Tensor& hidden,
+                                   AttentionContext& context,
+                                   Workspace& workspace) const {
+  const Layer& layer = layers_[layer_idx];
+  const Qkv qkv = backend_.NormQkv(*layer.qkv, hidden, workspace);
+  const at::Tensor attended = backend_.Attend(*layer.qkv, qkv, context, workspace);
+  const at::Tensor sum = backend_.LinearAdd(*layer.output, attended, hidden, workspace);
+  return backend_.GatedMlp(*layer.mlp, sum, workspace);
 }
 
 at::Tensor LanguageModel::Logits(const at::Tensor& hidden,
@@ -103,10 +110,13 @@ at::Tensor LanguageModel::Logits(const at::Tensor& hidden,
 
 void LanguageModel::AppendHandles(std::vector<const Handle*>* out) const {
   out->push_back(embedding_.get());
-  for (const Layer& layer : layers_) {
-    out->insert(out->end(), {layer.qkv.get(), layer.output.get(), layer.mlp.get()});
-  }
+  for (int32_t i = 0; i < num_layers(); ++i) AppendLayerHandles(i, out);
   out->push_back(head_.get());
+}
+
+void LanguageModel::AppendLayerHandles(int32_t layer_idx, std::vector<const Handle*>* out) const {
+  const Layer& layer = layers_[layer_idx];
+  out->insert(out->end(), {layer.qkv.get(), layer.output.get(), layer.mlp.get()});
 }
 
 }  // namespace parrot

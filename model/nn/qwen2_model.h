@@ -36,6 +36,11 @@ class LanguageModel {
                      AttentionContext& context,
                      Workspace& workspace,
                      const HiddenTap* tap = nullptr) const;
+  // One layer of Forward, for a trainer that computes layers again.
+  at::Tensor RunLayer(int32_t layer,
+                      const at::Tensor& hidden,
+                      AttentionContext& context,
+                      Workspace& workspace) const;
   // Final norm and head of the rows `rows` ([n] int32 on the device; undefined: all) of hidden
   // [rows, H] -> fp32 [n, vocab_rows]. `normed`, if not null, receives the final norm's output.
   at::Tensor Logits(const at::Tensor& hidden,
@@ -44,6 +49,7 @@ class LanguageModel {
                     at::Tensor* normed = nullptr) const;
 
   void AppendHandles(std::vector<const Handle*>* out) const;
+  void AppendLayerHandles(int32_t layer, std::vector<const Handle*>* out) const;
 
  private:
   struct Layer {

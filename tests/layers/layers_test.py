@@ -62,6 +62,9 @@ MAY_INCLUDE = {
     "client_bench": {"base", "client", "client_messages", "svg"},
     "client_cli": {"base", "client", "client_bench", "client_messages"},
     "train_world": API | {"model_text", "model_image"},
+    "train_data": API | {"model_text", "model_image"},
+    "train": TORCH | {"model_nn", "model_backend_reference", "model_runtime", "model_kernels",
+                      "model_text", "model_image", "train_data"},
     "inspect": TORCH | {"model_kernels", "model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -132,7 +135,7 @@ class LayersTest(unittest.TestCase):
         for layer, paths in product_layers().items():
             sees_torch = any((pathlib.Path(p) / "ATen" / "ATen.h").exists() for p in paths)
             may = layer in ("model_backend", "model_backend_cpu", "model_backend_reference",
-                            "model_nn", "model_runtime", "bench")
+                            "model_nn", "model_runtime", "bench", "train")
             with self.subTest(layer=layer):
                 self.assertTrue(may or not sees_torch, f"{layer} sees libtorch's headers")
 

@@ -4,6 +4,7 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/embedding.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/from_blob.h"
 #include "ATen/ops/index.h"
@@ -115,7 +116,7 @@ void ReferenceBackend::Synchronize() const {
 at::Tensor ReferenceBackend::Embed(const EmbeddingHandle& handle,
                                    const at::Tensor& ids,
                                    Workspace&) const {
-  return at::index(static_cast<const EmbeddingImpl&>(handle).table, {ids});
+  return at::embedding(static_cast<const EmbeddingImpl&>(handle).table, ids);
 }
 
 at::Tensor ReferenceBackend::ConcatRows(std::span<const at::Tensor> parts, Workspace&) const {

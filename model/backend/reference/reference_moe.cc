@@ -68,16 +68,15 @@ at::Tensor ReferenceBackend::MixExperts(const MoeHandle& handle,
                                         const at::Tensor& features,
                                         const at::Tensor& weights,
                                         Workspace& workspace) const {
-  const int64_t num_images = weights.size(0);
-  const int64_t rows = features.size(0) / num_images;
-  std::vector<at::Tensor> images;
-  images.reserve(num_images);
-  for (int64_t i = 0; i < num_images; ++i) {
-    const at::Tensor x = features.narrow(0, i * rows, rows);
-    images.push_back(
-        Combine(handle, x, ExpertOutputs(handle, x, workspace), weights[i], workspace));
-  }
-  return ConcatRows(images, workspace);
+  const auto& impl = static_cast<const MoeImpl&>(handle);
+  const int64_t num_images = weights.size(0), hidden = features.size(1);
+  const at::Tensor outputs = ExpertOutputs(handle, features, workspace);
+  const int64_t experts = outputs.size(0);
+  const at::Tensor mixed = (outputs.view({experts, num_images, -1, hidden}) *
+                            weights.t().reshape({experts, num_images, 1, 1}))
+                               .sum(0)
+                               .view({-1, hidden});
+  return impl.residual_weight == 0.0f ? mixed : mixed + features * impl.residual_weight;
 }
 
 }  // namespace parrot
