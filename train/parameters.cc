@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "c10/util/Exception.h"
 #include "model/runtime/device.h"
+#include "model/weights/tensor_names.h"
 
 namespace parrot {
 
@@ -15,6 +16,15 @@ void PublishMasters(const std::vector<TrainedTensor>& tensors) {
   for (const TrainedTensor& tensor : tensors) {
     if (!tensor.compute.is_same(tensor.master)) at::Tensor(tensor.compute).copy_(tensor.master);
   }
+}
+
+bool IsUsed(const TensorSpec& spec, const ModelConfig& config) {
+  if (spec.part != ModelPart::kVision) return true;
+  if (spec.name.starts_with(tensor_names::Vision("post_layernorm"))) return false;
+  for (int32_t i = config.vision.num_used_layers(); i < config.vision.num_layers; ++i) {
+    if (spec.name.starts_with(tensor_names::VisionLayer(i, ""))) return false;
+  }
+  return true;
 }
 
 absl::StatusOr<std::unique_ptr<Parameters>> Parameters::Load(const WeightSource& source,

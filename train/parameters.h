@@ -32,6 +32,10 @@ struct TrainedTensor {
 // compute <- master, where they are two.
 void PublishMasters(const std::vector<TrainedTensor>& tensors);
 
+// False for what a checkpoint holds and the model never runs: the tower's layers past the one that
+// the projector reads, and its last norm.
+bool IsUsed(const TensorSpec& spec, const ModelConfig& config);
+
 class Parameters : public TensorSource {
  public:
   // Copies every tensor of `source`; it may go afterwards.

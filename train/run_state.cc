@@ -241,6 +241,15 @@ absl::Status SaveCheckpoint(const std::string& output_dir,
   return absl::OkStatus();
 }
 
+absl::Status RemoveCheckpoints(const std::string& output_dir) {
+  std::error_code error;
+  for (const int64_t step : CheckpointSteps(output_dir)) {
+    fs::remove_all(CheckpointPath(output_dir, step), error);
+    if (error) return FileError(error, "cannot remove a checkpoint");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::optional<RunPosition>> ResumeCheckpoint(
     const std::string& output_dir,
     const Json& plan,

@@ -63,6 +63,9 @@ absl::StatusOr<std::optional<RunPosition>> ResumeCheckpoint(
     const std::vector<TrainedTensor>& tensors,
     AdamW& optimizer);
 
+// When the model is there.
+absl::Status RemoveCheckpoints(const std::string& output_dir);
+
 }  // namespace parrot
 
 #endif  // PARROT_TRAIN_RUN_STATE_H_

@@ -6,9 +6,9 @@
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/cross_entropy_loss.h"
-#include "ATen/ops/empty.h"
 #include "ATen/ops/split_with_sizes.h"
 #include "train/activation_checkpoint.h"
+#include "train/host_tensor.h"
 
 namespace parrot {
 namespace {
@@ -17,12 +17,6 @@ namespace {
 ModelConfig WithMoe(ModelConfig config) {
   config.moe.enabled = true;
   return config;
-}
-
-at::Tensor ToDevice(const std::vector<int64_t>& values, at::Device device) {
-  at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), host.mutable_data_ptr<int64_t>());
-  return host.to(device);
 }
 
 // Where everything of a batch lies. Positions in `text` are rows of all samples' text embeddings,
@@ -154,7 +148,7 @@ LanguageLoss TrainingModel::Loss(std::span<const ModelInput> samples) const {
   std::vector<at::Tensor> visual;  // [tokens, H] each
   if (!features.empty()) {
     const Visual all = VisualTokens(at::cat(features),
-                                    text.index_select(0, ToDevice(layout.routed_text, device)),
+                                    text.index_select(0, UploadInt64(layout.routed_text, device)),
                                     layout.cu_text);
     visual = all.tokens.split(image_tokens());
     if (all.routing.weights.defined()) result.routing = all.routing.weights.detach();
@@ -179,8 +173,8 @@ LanguageLoss TrainingModel::Loss(std::span<const ModelInput> samples) const {
   const at::Tensor hidden =
       RunLanguageModel(backend_.ConcatRows(parts, *workspace_), layout.cu_rows);
   const at::Tensor logits = model_.language().Logits(
-      hidden.index_select(0, ToDevice(layout.target_rows, device)), at::Tensor(), *workspace_);
-  result.loss = at::cross_entropy_loss(logits, ToDevice(layout.targets, device));
+      hidden.index_select(0, UploadInt64(layout.target_rows, device)), at::Tensor(), *workspace_);
+  result.loss = at::cross_entropy_loss(logits, UploadInt64(layout.targets, device));
   return result;
 }
 

@@ -64,7 +64,7 @@ MAY_INCLUDE = {
     "train_world": API | {"model_text", "model_image"},
     "train_data": API | {"model_text", "model_image"},
     "train": TORCH | {"model_nn", "model_backend_reference", "model_runtime", "model_kernels",
-                      "model_text", "model_image", "train_data"},
+                      "model_text", "model_image", "train_data", "svg"},
     "inspect": TORCH | {"model_kernels", "model_text", "model_image", "model_runtime", "client_messages"},
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
