@@ -94,7 +94,7 @@ void AddRunnerOptions(CLI::App* command, ModelRunnerOptions& options) {
     command->add_option(flag, value, help)->capture_default_str();
   };
   add("--backend", cpu.backend, "On a CPU: cpu for our own kernels, reference, auto");
-  add("--cpu-isa", cpu.isa, "avx2, avx512 or amx at most; empty: the best");
+  add("--cpu-isa", cpu.isa, "avx2, avx512, avx512_bf16 or amx; empty: the fastest");
   add("--quantization", cpu.quantization, "Of the language model, as the server's");
   add("--expert-quantization", cpu.expert_quantization, "Empty: as --quantization");
   add("--head-quantization", cpu.head_quantization, "Empty: as --quantization");

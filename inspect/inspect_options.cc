@@ -50,7 +50,7 @@ void AddRunOptions(CLI::App* run, RunOptions& o, std::string& compat) {
   run->add_option("--device", o.device, "cpu, cuda or cuda:N")->capture_default_str();
   run->add_option("--backend", o.cpu.backend, "On a CPU: reference, or cpu for our own kernels")
       ->capture_default_str();
-  run->add_option("--cpu-isa", o.cpu.isa, "avx2, avx512 or amx; empty: the best")
+  run->add_option("--cpu-isa", o.cpu.isa, "avx2, avx512, avx512_bf16 or amx; empty: the fastest")
       ->capture_default_str();
   run->add_option("--quantization", o.cpu.quantization, "As the server's")->capture_default_str();
   run->add_option("--num-threads", o.num_threads, "CPU threads; 0: all")

@@ -168,8 +168,11 @@ void MeasureMatrix(const MatrixCase& matrix,
     const std::vector<float> x = RandomFloats(m * shape.in_features, 1.0f);
     std::vector<float> out(static_cast<size_t>(m * columns));
     const auto call = [&](size_t i) {
-      packed.Pack(
-          roofline.pool(), m, shape.in_features, {.x = x.data(), .stride = shape.in_features});
+      packed.Pack(roofline.pool(),
+                  m,
+                  shape.in_features,
+                  copies[0].activations(),
+                  {.x = x.data(), .stride = shape.in_features});
       const kernels::GemmPart part = {
           .weights = &copies[i % copies.size()],
           .epilogue = {.activation = matrix.gate_up ? kernels::GemmActivation::kSiluMul
@@ -188,7 +191,9 @@ void MeasureMatrix(const MatrixCase& matrix,
     roofline.Measure({.flop = 2.0 * static_cast<double>(m) * weights,
                       .bytes = static_cast<double>(copies[0].bytes())},
                      run.isa,
-                     run.isa == kernels::Isa::kAmx ? Arithmetic::kBFloat16 : Arithmetic::kFloat32,
+                     copies[0].activations() == kernels::Activations::kBFloat16
+                         ? Arithmetic::kBFloat16
+                         : Arithmetic::kFloat32,
                      call,
                      row);
     table.rows.push_back(std::move(row));

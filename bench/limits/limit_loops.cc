@@ -16,8 +16,9 @@ std::vector<PeakLoop> NativePeakLoops() {
       loops.push_back(Avx2Int8Peak());
     } else if (isa == kernels::Isa::kAvx512) {
       loops.push_back(Avx512FmaPeak());
-      if (kernels::HasAvx512Bf16()) loops.push_back(Avx512Bf16Peak());
       if (kernels::HasAvx512Vnni()) loops.push_back(Avx512Int8Peak());
+    } else if (isa == kernels::Isa::kAvx512Bf16) {
+      loops.push_back(Avx512Bf16Peak());
     } else {
       loops.push_back(AmxBf16Peak());
       loops.push_back(AmxInt8Peak());

@@ -25,7 +25,7 @@ void Int8Peak(int64_t iterations) {
 
 PeakLoop Avx512Bf16Peak() {
   return {.arithmetic = Arithmetic::kBFloat16,
-          .isa = kernels::Isa::kAvx512,
+          .isa = kernels::Isa::kAvx512Bf16,
           .instruction = "vdpbf16ps",
           .operations = int64_t{2} * kAccumulators * 32,
           .run = Bf16Peak};

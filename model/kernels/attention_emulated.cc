@@ -11,11 +11,13 @@ const AttentionKernels& AttentionKernelsOf(Isa isa) {
     case Isa::kAvx2:
       return kAttentionAvx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
     case Isa::kAmx:
       return kAttentionAvx512;
     case Isa::kEmulatedAvx2:
       return kAttentionEmulated8;
     case Isa::kEmulatedAvx512:
+    case Isa::kEmulatedAvx512Bf16:
     case Isa::kEmulatedAmx:
       return kAttentionEmulated16;
   }

@@ -1,6 +1,7 @@
 #include "model/kernels/gemm.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "model/kernels/gemm_kernels.h"
@@ -9,9 +10,8 @@ namespace parrot::kernels {
 namespace {
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
-// Rows of a task: their activations of one span of input features stay in the second-level cache.
-constexpr int64_t kChunkRows = 192;
 // Panels of a task, at most: the streams of weights that a thread reads when the rows are few.
 constexpr int64_t kMaxPanels = 4;
 // So that threads finish nearly together.
@@ -19,50 +19,74 @@ constexpr int64_t kTasksPerThread = 8;
 
 }  // namespace
 
-const GemmKernels& GemmKernelsOf(Isa isa) {
+Activations ActivationsOf(Isa isa, WeightFormat format) {
+  const bool has_pairs = isa == Isa::kAvx512Bf16 || isa == Isa::kEmulatedAvx512Bf16 ||
+                         isa == Isa::kAmx || isa == Isa::kEmulatedAmx;
+  return has_pairs && format != WeightFormat::kFloat32 ? Activations::kBFloat16
+                                                       : Activations::kFloat32;
+}
+
+const GemmKernels& GemmKernelsOf(Isa isa, Activations activations) {
+  const bool are_pairs = activations == Activations::kBFloat16;
   switch (isa) {
     case Isa::kEmulatedAvx2:
       return kGemmEmulated8;
     case Isa::kEmulatedAvx512:
-    case Isa::kEmulatedAmx:
       return kGemmEmulated16;
+    case Isa::kEmulatedAvx512Bf16:
+      return are_pairs ? kGemmEmulatedBf16 : kGemmEmulated16;
+    case Isa::kEmulatedAmx:
+      return are_pairs ? kGemmEmulatedAmx : kGemmEmulated16;
     case Isa::kAvx2:
       return kGemmAvx2;
     case Isa::kAvx512:
-    case Isa::kAmx:
       return kGemmAvx512;
+    case Isa::kAvx512Bf16:
+      return are_pairs ? kGemmAvx512Bf16 : kGemmAvx512;
+    case Isa::kAmx:
+      return are_pairs ? kGemmAmx : kGemmAvx512;
   }
   return kGemmEmulated8;
 }
 
 RowsView::RowsView(const PackedRows& rows)
-    : in_features(rows.in_features()), padded_in(DivideUp(in_features, kStep) * kStep) {
+    : data(rows.data_.as<std::byte>()), in_features(rows.in_features()) {
+  const GemmKernels& kernels = GemmKernelsOf(rows.isa_, rows.activations_);
+  padded_in = RoundUp(in_features, std::max<int64_t>(kStep, kernels.unit));
   runs = DivideUp(in_features, 4 * kRun) * 4;
-  blocks = DivideUp(rows.rows(), GemmKernelsOf(rows.isa_).max_rows);
+  blocks = DivideUp(rows.rows(), kernels.max_rows);
   if (blocks == 0) return;
   least_rows = rows.rows() / blocks;
   larger_blocks = rows.rows() % blocks;
-  data = rows.data_.as<float>();
-  sums = data + rows.rows() * padded_in;
+  block_rows = RoundUp(rows_of(0), kernels.row_step);
+  const int64_t item_bytes = rows.activations_ == Activations::kBFloat16 ? 2 : 4;
+  block_bytes = RoundUp(block_rows * padded_in * item_bytes, 64);
+  sums = reinterpret_cast<const float*>(data + blocks * block_bytes);
 }
 
-void PackedRows::Pack(WorkerPool& pool, int64_t rows, int64_t in_features, const Source& source) {
+void PackedRows::Pack(WorkerPool& pool,
+                      int64_t rows,
+                      int64_t in_features,
+                      Activations activations,
+                      const Source& source) {
   rows_ = rows;
   in_features_ = in_features;
+  activations_ = activations;
   RowsView view(*this);
-  data_.Reserve(rows * (view.padded_in + view.runs) * sizeof(float));
+  const int64_t block_sums = view.runs * view.block_rows;
+  data_.Reserve(view.blocks *
+                (view.block_bytes + block_sums * static_cast<int64_t>(sizeof(float))));
   view = RowsView(*this);
-  float* data = data_.as<float>();
-  float* sums = data + rows * view.padded_in;
-  const GemmKernels& kernels = GemmKernelsOf(isa_);
+  std::byte* data = data_.as<std::byte>();
+  auto* sums = reinterpret_cast<float*>(data + view.blocks * view.block_bytes);
+  const GemmKernels& kernels = GemmKernelsOf(isa_, activations);
   pool.Run(view.blocks, [&](int64_t block, int) {
-    const int64_t first = view.first_row(block);
     kernels.pack(source,
-                 first,
+                 view.first_row(block),
                  view.rows_of(block),
                  view,
-                 data + first * view.padded_in,
-                 sums + first * view.runs);
+                 data + block * view.block_bytes,
+                 sums + block * block_sums);
   });
 }
 
@@ -74,7 +98,7 @@ void Norm(Isa isa,
           float* out,
           int64_t out_stride) {
   constexpr int64_t kRows = 8;
-  const GemmKernels& kernels = GemmKernelsOf(isa);
+  const GemmKernels& kernels = GemmKernelsOf(isa, Activations::kFloat32);
   pool.Run(DivideUp(rows, kRows), [&](int64_t task, int) {
     for (int64_t row = task * kRows; row < std::min(rows, (task + 1) * kRows); ++row) {
       kernels.norm_row(source, row, size, out + row * out_stride);
@@ -88,8 +112,8 @@ void Gemm(WorkerPool& pool,
           GemmScratch& scratch) {
   if (parts.empty() || a.rows() == 0) return;
   const RowsView rows(a);
-  const GemmKernels& kernels = GemmKernelsOf(parts.front().weights->isa());
-  const int64_t chunks = DivideUp(rows.blocks, std::max<int64_t>(1, kChunkRows / kernels.max_rows));
+  const GemmKernels& kernels = GemmKernelsOf(parts.front().weights->isa(), a.activations());
+  const int64_t chunks = DivideUp(rows.blocks, kernels.chunk_rows / kernels.max_rows);
   const int64_t chunk = DivideUp(rows.blocks, chunks);  // row blocks of a task
   int64_t group = kMaxPanels;                           // panels of a task
   const auto tasks_of = [&](const MatrixView& weights) {
@@ -102,7 +126,7 @@ void Gemm(WorkerPool& pool,
   };
   while (group > 1 && all_tasks() < kTasksPerThread * pool.num_threads()) group /= 2;
 
-  const int64_t chunk_rows = std::min(rows.blocks, chunk) * (rows.least_rows + 1);
+  const int64_t chunk_rows = chunk * rows.block_rows;
   const int64_t sums = chunk_rows * group * 2 * kernels.lanes;
   scratch.data_.Reserve(sums * pool.num_threads() * sizeof(float));
   pool.Run(all_tasks(), [&](int64_t i, int thread) {

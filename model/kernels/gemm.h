@@ -3,15 +3,21 @@
 // Weights are packed once. A panel is 2 * lanes output features, for all input features side by
 // side: [panels][in_features][2 * lanes], so a product reads them front to back. Activations are
 // packed for each product: blocks of rows, [block][in_features][rows of the block]; the norm before
-// the matrix may be part of that.
+// the matrix may be part of that. kAvx512Bf16 and kAmx multiply pairs of bfloat16 unless weights
+// are fp32: there activations are rounded to it, and both have pairs of input features innermost.
 //
 // One sum, one order. For every number of rows and of threads, an output is
 //   without groups:  s = fma(a[k], w[k], s) over k, first to last, from 0; then times the scale
 //   with groups:     the same s over each group, and group by group, total = fma(scale, s, total);
 //                    int4: total = fma(scale, s - zero * (sum of the group's a[k]), total)
-// where w[k] is the stored number. So a row's result does not depend, bit by bit, on its batch
-// mates, on the number of rows in the call or on the threads. (AMX: one tile instruction, one order
-// of tiles, for every number of rows.)
+// where w[k] is the stored number (bf16, int8 and int4 are exact in bfloat16). Of a pair, vdpbf16ps
+// adds the product of the odd k first. Tiles (tdpbf16ps) add 32 input features at a time to s: the
+// sum of their even products plus that of the odd ones; every call has the same such runs, from the
+// first input feature on, and few rows are a tile with rows of zeros. Tiles cannot scale within a
+// sum: with groups, w[k] is the weight itself, scale * (q - zero), rounded to bfloat16 (by at most
+// 1/256 of it).
+// So a row's result does not depend, bit by bit, on its batch mates, on the number of rows in the
+// call or on the threads.
 //
 // Formats: fp32; bf16; int8, symmetric, one fp32 scale per output feature and group; int4,
 // asymmetric, w = scale * (q - zero), one scale and zero point (0..15) likewise, as bfloat16: in
@@ -54,6 +60,10 @@ struct MatrixShape {
   PanelOrder order = PanelOrder::kPlain;
 };
 
+// What a product multiplies weights by.
+enum class Activations { kFloat32, kBFloat16 };
+Activations ActivationsOf(Isa isa, WeightFormat format);
+
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -80,6 +90,7 @@ class PackedMatrix {
 
   const MatrixShape& shape() const { return shape_; }
   Isa isa() const { return isa_; }
+  Activations activations() const { return ActivationsOf(isa_, shape_.encoding.format); }
   int64_t bytes() const { return static_cast<int64_t>(data_.size()); }
   // W[out, :] as the products see it, to `row` [in_features]. For embeddings that are the head as
   // well, and for errors of quantisation.
@@ -116,16 +127,23 @@ class PackedRows {
     const float* norm_bias = nullptr;
     float eps = 0.0f;
   };
-  void Pack(WorkerPool& pool, int64_t rows, int64_t in_features, const Source& source);
+  // For products with matrices that take such activations.
+  void Pack(WorkerPool& pool,
+            int64_t rows,
+            int64_t in_features,
+            Activations activations,
+            const Source& source);
 
   int64_t rows() const { return rows_; }
   int64_t in_features() const { return in_features_; }
+  Activations activations() const { return activations_; }
 
  private:
   friend struct RowsView;
   Isa isa_;
   int64_t rows_ = 0;
   int64_t in_features_ = 0;
+  Activations activations_ = Activations::kFloat32;
   AlignedBuffer data_;
 };
 
@@ -152,8 +170,9 @@ struct Epilogue {
   int64_t out_stride = 0;
 };
 
-// One of several products that share their rows. [first_in, first_in + a.in_features()) of the
-// matrix's input features take part: whole groups.
+// One of several products that share their rows: their matrices take the same activations.
+// [first_in, first_in + a.in_features()) of the matrix's input features take part: whole groups,
+// and from an even one on.
 struct GemmPart {
   const PackedMatrix* weights = nullptr;
   int64_t first_in = 0;

@@ -3,6 +3,7 @@
 
 namespace parrot::kernels {
 
-constinit const GemmKernels kGemmAvx2 = internal::MakeGemmKernels<Avx2>();
+constinit const GemmKernels kGemmAvx2 =
+    internal::MakeGemmKernels<Avx2, internal::FloatWeights, internal::FloatItem>();
 
 }  // namespace parrot::kernels

@@ -3,6 +3,7 @@
 
 namespace parrot::kernels {
 
-constinit const GemmKernels kGemmAvx512 = internal::MakeGemmKernels<Avx512>();
+constinit const GemmKernels kGemmAvx512 =
+    internal::MakeGemmKernels<Avx512, internal::FloatWeights, internal::FloatItem>();
 
 }  // namespace parrot::kernels

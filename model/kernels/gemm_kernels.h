@@ -16,17 +16,21 @@ inline constexpr int64_t kStep = 4;
 inline constexpr int64_t kRun = 32;
 
 // Activations. Block b holds rows [first_row(b), first_row(b) + rows_of(b)): all blocks have nearly
-// the same number of rows, at most the kernels' max_rows.
+// the same number of rows, at most the kernels' max_rows. A block is [padded_in / unit][rows][unit]
+// for the kernels' unit of input features. Kernels with tiles have whole tiles of rows,
+// `block_rows` in each block, of which the last ones are zeros.
 struct RowsView {
   RowsView() = default;
   explicit RowsView(const PackedRows& rows);
 
-  const float* data = nullptr;  // [block][padded_in][rows of the block]
-  const float* sums = nullptr;  // [block][runs][rows of the block]
+  const std::byte* data = nullptr;  // [block][block_bytes]
+  const float* sums = nullptr;      // [block][runs][block_rows], of them [runs][rows of the block]
   int64_t in_features = 0;
   int64_t padded_in = 0;
   int64_t runs = 0;  // a multiple of 4
   int64_t blocks = 0;
+  int64_t block_rows = 0;  // room for rows in a block
+  int64_t block_bytes = 0;
   int64_t least_rows = 0;     // of a block
   int64_t larger_blocks = 0;  // the first ones; they have a row more
 
@@ -43,8 +47,11 @@ struct RowsView {
 // its input features one after the other. Per panel and input feature, lane j of vector v (0, 1):
 //   fp32  [v][j]        bf16  word j, low half v = 0, high half v = 1         int8  [v][j]
 //   int4  four input features i at a time: word j, nibble 2 i + v
+// and per panel and pair of input features (i = 0, 1), where activations are bfloat16:
+//   bf16  [v][j][i]     int8  [v][j][i]
+//   int4  two pairs p at a time: 16-bit word [j][i], nibble 2 p + v
 // Scales: int8 fp32 [v][j]; int4 word j of [v]: low half zero point, high half scale, bfloat16 both
-// (for v = 1, whose nibbles count 16-fold, 16 * zero and scale / 16).
+// (not in pairs, for v = 1, whose nibbles count 16-fold: 16 * zero and scale / 16).
 struct MatrixView {
   MatrixView() = default;
   explicit MatrixView(const PackedMatrix& matrix);
@@ -52,6 +59,7 @@ struct MatrixView {
   const std::byte* data = nullptr;
   WeightFormat format = WeightFormat::kFloat32;
   PanelOrder order = PanelOrder::kPlain;
+  bool pairs = false;
   int64_t lanes = 0;
   int64_t group = 0;        // input features of a group
   bool grouped = false;     // false: the scale, if any, is applied at the end
@@ -73,18 +81,21 @@ struct GemmTask {
   int64_t first_panel = 0;
   int64_t num_panels = 0;
   const Epilogue* epilogue = nullptr;
-  float* sums = nullptr;  // [rows of the task][num_panels][2 * lanes], the thread's own
+  float* sums = nullptr;  // [num_blocks][block_rows][num_panels][2 * lanes], the thread's own
 };
 
 struct GemmKernels {
   int lanes = 0;
-  int max_rows = 0;  // of a block
+  int max_rows = 0;    // of a block
+  int row_step = 1;    // blocks have room for a multiple of so many rows
+  int chunk_rows = 0;  // of a task: their activations of one span stay in the second-level cache
+  int unit = 1;        // input features of a row side by side
   // Rows [first_row, + num_rows) of the source to a block and its sums.
   void (*pack)(const PackedRows::Source& source,
                int64_t first_row,
                int64_t num_rows,
                const RowsView& view,
-               float* block,
+               std::byte* block,
                float* sums) = nullptr;
   void (*norm_row)(const PackedRows::Source& source,
                    int64_t row,
@@ -93,9 +104,12 @@ struct GemmKernels {
   void (*multiply)(const GemmTask& task) = nullptr;
 };
 
-const GemmKernels& GemmKernelsOf(Isa isa);
+const GemmKernels& GemmKernelsOf(Isa isa, Activations activations);
 
+// Of floats; of pairs in registers; of pairs in tiles.
 extern const GemmKernels kGemmAvx2, kGemmAvx512, kGemmEmulated8, kGemmEmulated16;
+extern const GemmKernels kGemmAvx512Bf16, kGemmEmulatedBf16;
+extern const GemmKernels kGemmAmx, kGemmEmulatedAmx;
 
 }  // namespace parrot::kernels
 

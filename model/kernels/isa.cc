@@ -11,8 +11,14 @@
 namespace parrot::kernels {
 namespace {
 
-constexpr std::array<std::string_view, 6> kNames = {
-    "emulated-avx2", "emulated-avx512", "emulated-amx", "avx2", "avx512", "amx"};
+constexpr std::array<std::string_view, 8> kNames = {"emulated-avx2",
+                                                    "emulated-avx512",
+                                                    "emulated-avx512_bf16",
+                                                    "emulated-amx",
+                                                    "avx2",
+                                                    "avx512",
+                                                    "avx512_bf16",
+                                                    "amx"};
 
 struct CpuidRegisters {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -46,6 +52,13 @@ bool HasAvx512() {
          Has(ebx, 31);
 }
 
+bool HasAvx512Bf16() { return HasAvx512() && Has(Cpuid(7, 1).eax, 5); }
+
+bool IsAmd() {
+  const CpuidRegisters vendor = Cpuid(0, 0);
+  return vendor.ebx == 0x68747541 && vendor.edx == 0x69746e65;  // "Auth", "enti"
+}
+
 bool HasAmx() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
@@ -59,7 +72,7 @@ bool HasAmx() {
 std::string_view IsaName(Isa isa) { return kNames[static_cast<size_t>(isa)]; }
 
 std::optional<Isa> ParseIsa(std::string_view name) {
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx}) {
     if (IsaName(isa) == name) return isa;
   }
   return std::nullopt;
@@ -67,24 +80,26 @@ std::optional<Isa> ParseIsa(std::string_view name) {
 
 std::vector<Isa> NativeIsas() {
   if (!HasAvx2()) return {};
-  if (!HasAvx512()) return {Isa::kAvx2};
-  if (!HasAmx()) return {Isa::kAvx2, Isa::kAvx512};
-  return {Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
+  std::vector<Isa> native = {Isa::kAvx2};
+  if (HasAvx512()) native.push_back(Isa::kAvx512);
+  if (HasAvx512Bf16()) native.push_back(Isa::kAvx512Bf16);
+  if (HasAmx()) native.push_back(Isa::kAmx);
+  return native;
 }
 
 std::optional<Isa> BestIsa() {
-  const std::vector<Isa> native = NativeIsas();
+  std::vector<Isa> native = NativeIsas();
+  if (!native.empty() && native.back() == Isa::kAvx512Bf16 && !IsAmd()) native.pop_back();
   if (native.empty()) return std::nullopt;
   return native.back();
 }
 
 std::vector<Isa> AllIsas() {
-  std::vector<Isa> all = {Isa::kEmulatedAvx2, Isa::kEmulatedAvx512, Isa::kEmulatedAmx};
+  std::vector<Isa> all = {
+      Isa::kEmulatedAvx2, Isa::kEmulatedAvx512, Isa::kEmulatedAvx512Bf16, Isa::kEmulatedAmx};
   for (const Isa isa : NativeIsas()) all.push_back(isa);
   return all;
 }
-
-bool HasAvx512Bf16() { return HasAvx512() && Has(Cpuid(7, 1).eax, 5); }
 
 bool HasAvx512Vnni() { return HasAvx512() && Has(Cpuid(7, 0).ecx, 11); }
 

@@ -75,13 +75,14 @@ class Column {
 
   int64_t vector() const { return vector_; }
   // What the second vector's int4 weights are multiplied by in the products.
-  float lift() const { return vector_ == 0 ? 1.0f : 16.0f; }
+  float lift() const { return vector_ == 0 || view_.pairs ? 1.0f : 16.0f; }
 
   // Bytes from the matrix's start: of input feature k's weight (int4: of the byte that has it), and
   // of the scale of k's group.
   int64_t WeightAt(int64_t k) const {
     const int64_t in = k % view_.group, lanes = view_.lanes;
     const int64_t weights = ScalesAt(k) + view_.scale_bytes;
+    if (view_.pairs) return weights + InPairs(in);
     switch (view_.format) {
       case WeightFormat::kFloat32:
         return weights + 4 * ((2 * in + vector_) * lanes + lane_);
@@ -97,6 +98,20 @@ class Column {
   int64_t ScaleAt(int64_t k) const { return ScalesAt(k) + 4 * (vector_ * view_.lanes + lane_); }
 
  private:
+  int64_t InPairs(int64_t in) const {
+    const int64_t pair = in / 2 * 2 * view_.lanes;  // weights of a vector before this pair
+    switch (view_.format) {
+      case WeightFormat::kFloat32:
+        break;  // never in pairs
+      case WeightFormat::kBFloat16:
+        return 2 * (2 * pair + 2 * (vector_ * view_.lanes + lane_) + in % 2);
+      case WeightFormat::kInt8:
+        return 2 * pair + 2 * (vector_ * view_.lanes + lane_) + in % 2;
+      case WeightFormat::kInt4:
+        return 4 * (in / kStep * view_.lanes + lane_) + 2 * (in % 2) + in % kStep / 2;
+    }
+    return 0;
+  }
   int64_t ScalesAt(int64_t k) const { return panel_ + k / view_.group * view_.group_bytes; }
 
   const MatrixView& view_;
@@ -154,21 +169,18 @@ void Store(const MatrixView& view,
            const float* w,
            int64_t n,
            std::byte* data) {
-  std::byte* to = data + column.WeightAt(first);
-  const int64_t stride = view.step_bytes / kStep;
+  const auto at = [&](int64_t k) { return data + column.WeightAt(first + k); };
   switch (view.format) {
     case WeightFormat::kFloat32:
-      for (int64_t k = 0; k < n; ++k) Put(w[k], to + k * stride);
+      for (int64_t k = 0; k < n; ++k) Put(w[k], at(k));
       return;
     case WeightFormat::kBFloat16:
-      for (int64_t k = 0; k < n; ++k) {
-        Put(static_cast<uint16_t>(BFloat16Bits(w[k])), to + k * stride);
-      }
+      for (int64_t k = 0; k < n; ++k) Put(static_cast<uint16_t>(BFloat16Bits(w[k])), at(k));
       return;
     case WeightFormat::kInt8: {
       const float inverse = Inverse(Get<float>(data + column.ScaleAt(first)));
       for (int64_t k = 0; k < n; ++k) {
-        Put(static_cast<int8_t>(NearestIn(w[k] * inverse, -127, 127)), to + k * stride);
+        Put(static_cast<int8_t>(NearestIn(w[k] * inverse, -127, 127)), at(k));
       }
       return;
     }
@@ -178,8 +190,7 @@ void Store(const MatrixView& view,
       const float inverse = Inverse(scale);
       for (int64_t k = 0; k < n; ++k) {
         const int q = NearestIn(w[k] * inverse + zero, 0, 15);
-        to[k / kStep * view.step_bytes + k % kStep] |=
-            static_cast<std::byte>(q << 4 * column.vector());
+        *at(k) |= static_cast<std::byte>(q << 4 * column.vector());
       }
       return;
     }
@@ -190,7 +201,8 @@ void Store(const MatrixView& view,
 
 MatrixView::MatrixView(const PackedMatrix& matrix) {
   const MatrixShape& shape = matrix.shape();
-  lanes = GemmKernelsOf(matrix.isa()).lanes;
+  pairs = matrix.activations() == Activations::kBFloat16;
+  lanes = GemmKernelsOf(matrix.isa(), matrix.activations()).lanes;
   const int64_t padded_in = RoundUp(shape.in_features, kStep);
   data = matrix.data_.as<std::byte>();
   format = shape.encoding.format;
@@ -266,6 +278,8 @@ void PackedMatrix::Add(const void* values,
 void PackedMatrix::ReadRow(int64_t out, float* row) const {
   const MatrixView view(*this);
   const Column column(view, out);
+  // Tiles multiply by weights of groups as bfloat16.
+  const bool rounds = view.grouped && (isa_ == Isa::kAmx || isa_ == Isa::kEmulatedAmx);
   for (int64_t k = 0; k < shape_.in_features; ++k) {
     const std::byte* at = view.data + column.WeightAt(k);
     const std::byte* scale = view.data + column.ScaleAt(k);
@@ -286,6 +300,7 @@ void PackedMatrix::ReadRow(int64_t out, float* row) const {
         break;
       }
     }
+    if (rounds) row[k] = FromBFloat16(BFloat16Bits(row[k]));
   }
 }
 

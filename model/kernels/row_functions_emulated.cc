@@ -11,11 +11,13 @@ const RowFunctions& RowFunctionsOf(Isa isa) {
     case Isa::kAvx2:
       return kRowFunctionsAvx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
     case Isa::kAmx:
       return kRowFunctionsAvx512;
     case Isa::kEmulatedAvx2:
       return kRowFunctionsEmulated8;
     case Isa::kEmulatedAvx512:
+    case Isa::kEmulatedAvx512Bf16:
     case Isa::kEmulatedAmx:
       return kRowFunctionsEmulated16;
   }

@@ -1,5 +1,6 @@
-// A vector of kLanesOf floats in plain C++: the stand-in for simd_avx2.h and simd_avx512.h, which
-// have the same members. Each operation rounds as the instruction does.
+// A vector of kLanesOf floats in plain C++: the stand-in for simd_avx2.h, simd_avx512.h and, with
+// Pairs, simd_avx512_bf16.h, which have the same members. Each operation rounds as the instruction
+// does.
 //
 // Kernels are templates over such a struct, defined in *_impl.h and instantiated in one source per
 // instruction set. Those sources see nothing else that is inline (no std:: containers or
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 namespace parrot::kernels {
 
@@ -156,9 +158,85 @@ struct Emulated {
     }
     return r;
   }
+
+  // bfloat16 in pairs: item 2 i is lane i's even one, 2 i + 1 its odd one.
+  struct Pairs {
+    uint16_t item[2 * kLanes];
+  };
+  // The pair at p for all lanes.
+  static Pairs SetPair(const void* p) {
+    Pairs r;
+    for (int i = 0; i < kLanes; ++i) std::memcpy(r.item + 2 * i, p, 4);
+    return r;
+  }
+  static Pairs LoadPairs(const uint16_t* p) {
+    Pairs r;
+    std::memcpy(r.item, p, sizeof(r.item));
+    return r;
+  }
+  static void StorePairs(uint16_t* p, Pairs a) { std::memcpy(p, a.item, sizeof(a.item)); }
+  // c + odd products, then + even products, each rounded once. Operands and results that are too
+  // small to be normal are 0. (Intel's description of vdpbf16ps; AMD's Zen 4 agrees in all bits.)
+  static F Dot(Pairs a, Pairs b, F c) {
+    for (int i = 0; i < kLanes; ++i) {
+      for (const int k : {2 * i + 1, 2 * i}) {
+        c.lane[i] = FmaOfNormals(FromBf16(a.item[k]), FromBf16(b.item[k]), c.lane[i]);
+      }
+    }
+    return c;
+  }
+  // 2 * kLanes int8 side by side.
+  static Pairs LoadInt8Pairs(const int8_t* p) {
+    Pairs r;
+    for (int i = 0; i < 2 * kLanes; ++i) r.item[i] = ToBf16(static_cast<float>(p[i]));
+    return r;
+  }
+  // Of 2 * kLanes 16-bit words of four nibbles each, the nibbles of one place, from the lowest.
+  template <int kNibble>
+  static Pairs LoadUint4Pairs(const uint8_t* p) {
+    Pairs r;
+    for (int i = 0; i < 2 * kLanes; ++i) {
+      r.item[i] = ToBf16(static_cast<float>(p[2 * i + kNibble / 2] >> 4 * (kNibble % 2) & 15));
+    }
+    return r;
+  }
+  static void SplitPairs(Pairs a, F* even, F* odd) {
+    for (int i = 0; i < kLanes; ++i) {
+      even->lane[i] = FromBf16(a.item[2 * i]);
+      odd->lane[i] = FromBf16(a.item[2 * i + 1]);
+    }
+  }
+  // Rounded to nearest, halves to even; what is too small to be normal becomes 0.
+  static Pairs JoinPairs(F even, F odd) {
+    Pairs r;
+    for (int i = 0; i < kLanes; ++i) {
+      r.item[2 * i] = ToBf16(even.lane[i]);
+      r.item[2 * i + 1] = ToBf16(odd.lane[i]);
+    }
+    return r;
+  }
+  static float FromBf16(uint16_t item) {
+    const uint32_t bits = uint32_t{item} << 16;
+    float x;
+    std::memcpy(&x, &bits, sizeof(x));
+    return x;
+  }
+  static float FmaOfNormals(float a, float b, float c) {
+    return OrZero(std::fma(OrZero(a), OrZero(b), OrZero(c)));
+  }
+  static float OrZero(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
   static void Prefetch(const void*) {}
   // To the second-level cache: holds up less than Prefetch where memory is what one waits for.
   static void PrefetchFar(const void*) {}
+
+ private:
+  static uint16_t ToBf16(float x) {
+    uint32_t bits;
+    x = OrZero(x);
+    std::memcpy(&bits, &x, sizeof(bits));
+    return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  }
 };
 
 }  // namespace parrot::kernels

@@ -57,9 +57,9 @@ absl::StatusOr<KvFormat> ParseKvFormat(const std::string& name) {
 absl::StatusOr<Isa> ChooseIsa(const std::string& name) {
   const std::vector<Isa> native = kernels::NativeIsas();
   if (native.empty()) return MachineCannot("backend", "cpu");
-  if (name.empty()) return native.back();
+  if (name.empty()) return *kernels::BestIsa();
   const std::optional<Isa> isa = kernels::ParseIsa(name);
-  if (!isa.has_value()) return UnknownName("cpu_isa", name, "avx2, avx512, amx");
+  if (!isa.has_value()) return UnknownName("cpu_isa", name, "avx2, avx512, avx512_bf16, amx");
   if (std::find(native.begin(), native.end(), *isa) == native.end()) {
     return MachineCannot("cpu_isa", name);
   }

@@ -45,7 +45,7 @@ struct CpuOptions {
   // "cpu": our own kernels; "reference": plain libtorch; "auto": our own on a machine that they
   // run on (AVX2 and FMA).
   std::string backend = "auto";
-  std::string isa;  // "avx2", "avx512", "amx": at most this; empty: the best of the machine
+  std::string isa;  // "avx2", "avx512", "avx512_bf16", "amx"; empty: the machine's fastest
   // Weights of the own kernels: "none", "int8" (a scale per output), "int8-g128", "int8-g32"
   // (per 128 or 32 inputs), "int4-g128", "int4-g32" (asymmetric). Empty: as `quantization`.
   std::string quantization = "none";  // of the language model

@@ -207,12 +207,14 @@ void AddModelOptions(std::vector<OptionSpec>& table) {
                     "slow; auto: cpu where the processor has AVX2 and FMA."},
                    &Options::backend,
                    {"auto", "cpu", "reference"}));
-  add(ChoiceOption({"cpu-isa",
-                    group,
-                    "Instruction set of the CPU's own kernels; auto: the best that the processor "
-                    "has. amx: the AVX-512 kernels so far, tiles are not used yet."},
-                   &Options::cpu_isa,
-                   {"auto", "avx2", "avx512", "amx"}));
+  add(ChoiceOption(
+      {"cpu-isa",
+       group,
+       "Instruction set of the CPU's own kernels; auto: the fastest that the processor "
+       "has. avx512_bf16 (AMD's processors; slow on Intel's) and amx round activations "
+       "to bfloat16 before products, unless the weights are float32."},
+      &Options::cpu_isa,
+      {"auto", "avx2", "avx512", "avx512_bf16", "amx"}));
   const std::vector<std::string> quantizations = {
       "none", "int8", "int8-g128", "int8-g32", "int4-g128", "int4-g32"};
   std::vector<std::string> or_auto = quantizations;

@@ -22,7 +22,7 @@ struct Options {  // NOLINT(clang-analyzer-optin.performance.Padding)
   std::string dtype = "auto";                   // auto | float32 | bfloat16
   std::string device = "auto";                  // auto | cpu | cuda
   std::string backend = "auto";                 // auto | cpu | reference; on a CPU
-  std::string cpu_isa = "auto";                 // auto | avx2 | avx512 | amx
+  std::string cpu_isa = "auto";                 // auto | avx2 | avx512 | avx512_bf16 | amx
   std::string quantization = "none";            // of the language model, experts and head
   std::string expert_quantization = "auto";     // auto: as quantization
   std::string head_quantization = "auto";

@@ -166,7 +166,7 @@ at::Tensor CpuBackend::EmbedPatches(const PatchEmbeddingHandle& handle,
                       .normalization = impl.normalization.data(),
                       .rows = patches.mutable_data_ptr<float>()});
   const at::Tensor embedded = w.Floats({num_images * (tokens - 1), hidden});
-  w.rows.Pack(w.threads, embedded.size(0), inputs, Plain(patches));
+  w.rows.Pack(w.threads, embedded.size(0), inputs, impl.patches.activations(), Plain(patches));
   Multiply(w,
            {.weights = &impl.patches,
             .epilogue = {.out = embedded.mutable_data_ptr<float>(), .out_stride = hidden}});
@@ -212,7 +212,7 @@ at::Tensor CpuBackend::Linear(const LinearHandle& handle,
   CpuWorkspace& w = Cpu(workspace);
   const LinearWeights& linear = static_cast<const LinearImpl&>(handle).linear;
   at::Tensor out = w.Floats({x.size(0), linear.spec.out_features});
-  w.rows.Pack(w.threads, x.size(0), linear.spec.in_features, Plain(x));
+  w.rows.Pack(w.threads, x.size(0), linear.spec.in_features, linear.matrix.activations(), Plain(x));
   Multiply(w, {.weights = &linear.matrix, .epilogue = linear.EpilogueTo(out)});
   return out;
 }
@@ -223,7 +223,7 @@ at::Tensor CpuBackend::LinearAdd(const LinearHandle& handle,
                                  Workspace& workspace) const {
   CpuWorkspace& w = Cpu(workspace);
   const LinearWeights& linear = static_cast<const LinearImpl&>(handle).linear;
-  w.rows.Pack(w.threads, x.size(0), linear.spec.in_features, Plain(x));
+  w.rows.Pack(w.threads, x.size(0), linear.spec.in_features, linear.matrix.activations(), Plain(x));
   MultiplyAndAdd(w, linear, residual);
   return residual;
 }
@@ -235,9 +235,17 @@ at::Tensor CpuBackend::Mlp(const MlpHandle& handle,
   const auto& impl = static_cast<const MlpImpl&>(handle);
   const int64_t rows = hidden.size(0);
   const at::Tensor inner = w.Floats({rows, impl.input.spec.out_features});
-  w.rows.Pack(w.threads, rows, impl.norm.spec.size, impl.norm.Source(hidden));
+  w.rows.Pack(w.threads,
+              rows,
+              impl.norm.spec.size,
+              impl.input.matrix.activations(),
+              impl.norm.Source(hidden));
   Multiply(w, {.weights = &impl.input.matrix, .epilogue = impl.input.EpilogueTo(inner)});
-  w.rows.Pack(w.threads, rows, impl.output.spec.in_features, Plain(inner));
+  w.rows.Pack(w.threads,
+              rows,
+              impl.output.spec.in_features,
+              impl.output.matrix.activations(),
+              Plain(inner));
   MultiplyAndAdd(w, impl.output, hidden);
   return hidden;
 }
@@ -250,13 +258,17 @@ at::Tensor CpuBackend::GatedMlp(const GatedMlpHandle& handle,
   const int64_t rows = hidden.size(0);
   const int64_t inter = impl.down.spec.in_features;
   const at::Tensor inner = w.Floats({rows, inter});
-  w.rows.Pack(w.threads, rows, impl.norm.spec.size, impl.norm.Source(hidden));
+  w.rows.Pack(w.threads,
+              rows,
+              impl.norm.spec.size,
+              impl.gate_up.matrix.activations(),
+              impl.norm.Source(hidden));
   Multiply(w,
            {.weights = &impl.gate_up.matrix,
             .epilogue = {.activation = kernels::GemmActivation::kSiluMul,
                          .out = inner.mutable_data_ptr<float>(),
                          .out_stride = inter}});
-  w.rows.Pack(w.threads, rows, inter, Plain(inner));
+  w.rows.Pack(w.threads, rows, inter, impl.down.matrix.activations(), Plain(inner));
   MultiplyAndAdd(w, impl.down, hidden);
   return hidden;
 }
@@ -271,7 +283,11 @@ Qkv CpuBackend::NormQkv(const QkvHandle& handle,
   Qkv qkv = {.query = w.Floats({rows, impl.num_heads(), d}),
              .key = w.Floats({rows, impl.num_kv_heads(), d}),
              .value = w.Floats({rows, impl.num_kv_heads(), d})};
-  w.rows.Pack(w.threads, rows, impl.norm.spec.size, impl.norm.Source(hidden));
+  w.rows.Pack(w.threads,
+              rows,
+              impl.norm.spec.size,
+              impl.query.matrix.activations(),
+              impl.norm.Source(hidden));
   const GemmPart parts[] = {
       {.weights = &impl.query.matrix, .epilogue = impl.query.EpilogueTo(qkv.query)},
       {.weights = &impl.key.matrix, .epilogue = impl.key.EpilogueTo(qkv.key)},
@@ -301,7 +317,7 @@ at::Tensor CpuBackend::Logits(const LmHeadHandle& handle,
                   impl.norm.spec.size);
   }
   at::Tensor out = w.Floats({count, impl.spec.head.out_features});
-  w.rows.Pack(w.threads, count, impl.norm.spec.size, source);
+  w.rows.Pack(w.threads, count, impl.norm.spec.size, impl.head.activations(), source);
   Multiply(w,
            {.weights = &impl.head,
             .epilogue = {.out = out.mutable_data_ptr<float>(),

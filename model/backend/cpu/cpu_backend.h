@@ -1,7 +1,7 @@
 // CpuBackend: our own kernels (model/kernels) on the machine's best instruction set.
 //
-// Weights are packed once, in the format that their role asks for; activations are fp32 (on AMX a
-// product rounds them to bf16). Each row of a call is computed in an order of its own, so results
+// Weights are packed once, in the format that their role asks for; activations are fp32 (with
+// kAvx512Bf16 and kAmx a product rounds them to bf16 unless its weights are fp32). Each row of a call is computed in an order of its own, so results
 // do not depend on batch mates, on how a prompt was cut, or on threads: rows_are_independent().
 //
 // A workspace owns the threads of its worker, so workers share one backend and one copy of the

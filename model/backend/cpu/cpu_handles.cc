@@ -32,10 +32,11 @@ SourceType SourceTypeOf(at::ScalarType type) {
 }
 
 // Of the experts' down projections side by side: a scale belongs to one expert, so it has groups,
-// and they must not reach into the next expert.
+// and neither they nor pairs may reach into the next expert.
 WeightEncoding DownEncoding(const CpuBackend::Options& options, int64_t intermediate_size) {
   WeightEncoding encoding = options.experts;
   if (encoding.format == WeightFormat::kInt8 && encoding.group_size == 0) encoding.group_size = 128;
+  if (intermediate_size % 2 != 0) return {.format = WeightFormat::kFloat32};
   const bool fits = encoding.group_size == 0 || intermediate_size % encoding.group_size == 0;
   return fits ? encoding : WeightEncoding{.format = options.plain_format};
 }

@@ -26,7 +26,11 @@ void RunGateUp(const MoeImpl& impl,
                const at::Tensor& inner,
                CpuWorkspace& w) {
   const int64_t inter = impl.spec.intermediate_size;
-  w.rows.Pack(w.threads, rows, impl.spec.hidden_size, {.x = x, .stride = impl.spec.hidden_size});
+  w.rows.Pack(w.threads,
+              rows,
+              impl.spec.hidden_size,
+              impl.gate_up.front().matrix.activations(),
+              {.x = x, .stride = impl.spec.hidden_size});
   std::vector<GemmPart> parts;
   for (int64_t i = 0; i < impl.spec.num_experts; ++i) {
     parts.push_back({.weights = &impl.gate_up[i].matrix,
@@ -87,6 +91,7 @@ at::Tensor CpuBackend::ExpertOutputs(const MoeHandle& handle,
     w.rows.Pack(w.threads,
                 rows,
                 inter,
+                impl.down.activations(),
                 {.x = inner.const_data_ptr<float>() + i * inter, .stride = experts * inter});
     const GemmPart part = {.weights = &impl.down,
                            .first_in = i * inter,
@@ -142,8 +147,11 @@ at::Tensor CpuBackend::MixExperts(const MoeHandle& handle,
       std::fill_n(scales, rows, weights.const_data_ptr<float>()[image * experts + i]);
     }
     RunGateUp(impl, x, rows, scale.const_data_ptr<float>(), inner, w);
-    w.rows.Pack(
-        w.threads, rows, inner_size, {.x = inner.const_data_ptr<float>(), .stride = inner_size});
+    w.rows.Pack(w.threads,
+                rows,
+                inner_size,
+                impl.down.activations(),
+                {.x = inner.const_data_ptr<float>(), .stride = inner_size});
     const bool has_residual = impl.spec.residual_weight != 0.0f;
     const GemmPart part = {
         .weights = &impl.down,

@@ -346,9 +346,7 @@ TEST(AttentionTest, ARowHasTheSameBitsAloneInABatchInChunksAndWithMoreThreads) {
 TEST(AttentionTest, EmulatedInstructionsGiveTheBitsOfRealOnes) {
   const std::vector<Isa> native = NativeIsas();
   for (const Isa isa : native) {
-    const Isa emulated = isa == Isa::kAvx2     ? Isa::kEmulatedAvx2
-                         : isa == Isa::kAvx512 ? Isa::kEmulatedAvx512
-                                               : Isa::kEmulatedAmx;
+    const Isa emulated = EmulatedOf(isa);
     for (size_t i = 0; i < std::size(kShapes); ++i) {
       const KvFormat format = kFormats[i % std::size(kFormats)];
       EXPECT_TRUE(

@@ -73,7 +73,11 @@ std::vector<float> Product(WorkerPool& pool,
   const int64_t columns = shape.out_features / (shape.order == PanelOrder::kGateUp ? 2 : 1);
   Guarded in(x), out(std::vector<float>(rows * columns, -77.0f));
   PackedRows a(isa);
-  a.Pack(pool, rows, shape.in_features, {.x = in.data(), .stride = shape.in_features});
+  a.Pack(pool,
+         rows,
+         shape.in_features,
+         w.activations(),
+         {.x = in.data(), .stride = shape.in_features});
   epilogue.out = out.data();
   epilogue.out_stride = columns;
   const GemmPart part = {.weights = &w, .epilogue = epilogue};
@@ -82,8 +86,25 @@ std::vector<float> Product(WorkerPool& pool,
   return out.values();
 }
 
-// x W^T in double, from the weights as the products see them.
-std::vector<double> Reference(const std::vector<float>& x, int64_t rows, const PackedMatrix& w) {
+float RoundedToBFloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  std::memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+
+std::vector<float> Rounded(std::vector<float> x, Activations activations) {
+  if (activations == Activations::kFloat32) return x;
+  for (float& value : x) value = RoundedToBFloat16(value);
+  return x;
+}
+
+// x W^T in double, from the weights and activations as the products see them.
+std::vector<double> Reference(const std::vector<float>& given,
+                              int64_t rows,
+                              const PackedMatrix& w) {
+  const std::vector<float> x = Rounded(given, w.activations());
   const int64_t in = w.shape().in_features, out = w.shape().out_features;
   std::vector<double> y(rows * out);
   std::vector<float> row(in);
@@ -154,11 +175,6 @@ TEST(GemmTest, ARowIsTheSameToTheLastBitWhateverItsCompany) {
 
 TEST(GemmTest, EmulatedIsTheHardwareToTheLastBit) {
   WorkerPool pool(2);
-  const auto twin = [](Isa isa) {
-    return isa == Isa::kAvx2     ? Isa::kEmulatedAvx2
-           : isa == Isa::kAvx512 ? Isa::kEmulatedAvx512
-                                 : Isa::kEmulatedAmx;
-  };
   for (const Isa isa : NativeIsas()) {
     for (const Format& format : kFormats) {
       SCOPED_TRACE(std::string(IsaName(isa)) + ", " + format.name);
@@ -169,7 +185,35 @@ TEST(GemmTest, EmulatedIsTheHardwareToTheLastBit) {
           const PackedMatrix w = RandomMatrix(45, 77, format.encoding, on);
           return Product(pool, on, x, 5, w, epilogue);
         };
-        ASSERT_EQ(product(isa), product(twin(isa)));
+        ASSERT_EQ(product(isa), product(EmulatedOf(isa)));
+      }
+    }
+  }
+}
+
+// Products, sums and operands that are too small to be normal, beside large ones: each instruction
+// has rules of its own for them.
+TEST(GemmTest, EmulatedIsTheHardwareWhereNumbersAreTiny) {
+  constexpr int64_t kRows = 4, kIn = 38, kOut = 40;
+  WorkerPool pool(1);
+  const auto tiny = [](int64_t size, int largest_exponent, uint32_t seed) {
+    std::vector<float> values = Random(size, seed);
+    std::mt19937 engine(seed);
+    for (float& value : values) {
+      value = std::ldexp(value, largest_exponent - static_cast<int>(engine() % 16));
+    }
+    return values;
+  };
+  for (const int exponent : {-118, -62, -55, -40}) {
+    const std::vector<float> x = tiny(kRows * kIn, exponent, 1);
+    const std::vector<float> w = tiny(kOut * kIn, exponent == -118 ? 2 : exponent, 2);
+    for (const Isa isa : NativeIsas()) {
+      for (const WeightFormat format : {WeightFormat::kFloat32, WeightFormat::kBFloat16}) {
+        SCOPED_TRACE(std::string(IsaName(isa)) + " " + std::to_string(exponent));
+        const auto product = [&](Isa on) {
+          return Product(pool, on, x, kRows, Pack({kOut, kIn, {format}}, on, w));
+        };
+        ASSERT_EQ(product(isa), product(EmulatedOf(isa)));
       }
     }
   }
@@ -221,7 +265,7 @@ TEST(GemmTest, AddsToWhatIsThereAlready) {
     const std::vector<double> product = Reference(x, kRows, w);
     std::vector<float> out(kRows * kStride, 2.0f);
     PackedRows a(isa);
-    a.Pack(pool, kRows, kIn, {.x = x.data(), .stride = kIn});
+    a.Pack(pool, kRows, kIn, w.activations(), {.x = x.data(), .stride = kIn});
     GemmPart part = {.weights = &w};
     part.epilogue = {.residual = out.data(),
                      .residual_stride = kStride,
@@ -262,7 +306,12 @@ TEST(GemmTest, PartsShareTheirRows) {
   ForAll([&](Isa isa, const Format& format) {
     const std::vector<float> x = Random(kRows * kIn, 3);
     const PackedMatrix small = RandomMatrix(20, kIn, format.encoding, isa);
-    const PackedMatrix large = RandomMatrix(90, kIn, {}, isa);
+    const PackedMatrix large = RandomMatrix(90,
+                                            kIn,
+                                            small.activations() == Activations::kFloat32
+                                                ? WeightEncoding()
+                                                : WeightEncoding{WeightFormat::kBFloat16},
+                                            isa);
     const PackedMatrix wide = RandomMatrix(12, 3 * kIn, format.encoding, isa);
     std::vector<float> wide_x(kRows * 3 * kIn, 0.0f);
     for (int64_t m = 0; m < kRows; ++m) {
@@ -270,7 +319,7 @@ TEST(GemmTest, PartsShareTheirRows) {
     }
     std::vector<float> y(kRows * 20), z(kRows * 90), u(kRows * 12);
     PackedRows a(isa);
-    a.Pack(pool, kRows, kIn, {.x = x.data(), .stride = kIn});
+    a.Pack(pool, kRows, kIn, small.activations(), {.x = x.data(), .stride = kIn});
     const GemmPart parts[] = {
         {.weights = &small, .epilogue = {.out = y.data(), .out_stride = 20}},
         {.weights = &large, .epilogue = {.out = z.data(), .out_stride = 90}},
@@ -281,6 +330,32 @@ TEST(GemmTest, PartsShareTheirRows) {
     ExpectNear(z, Reference(x, kRows, large), 2e-5);
     ExpectNear(u, Reference(wide_x, kRows, wide), 2e-5);
   });
+}
+
+// As the experts' down projections, side by side.
+TEST(GemmTest, PartsBeginAtAnyEvenInputFeature) {
+  constexpr int64_t kRows = 3, kIn = 22, kParts = 5, kOut = 35;
+  WorkerPool pool(2);
+  for (const Isa isa : AllIsas()) {
+    for (const WeightFormat format :
+         {WeightFormat::kFloat32, WeightFormat::kBFloat16, WeightFormat::kInt8}) {
+      const PackedMatrix w = RandomMatrix(kOut, kParts * kIn, {format}, isa);
+      const std::vector<float> x = Random(kRows * kIn, 3);
+      for (int64_t i = 0; i < kParts; ++i) {
+        std::vector<float> wide_x(kRows * kParts * kIn, 0.0f), y(kRows * kOut);
+        for (int64_t m = 0; m < kRows; ++m) {
+          std::copy_n(&x[m * kIn], kIn, &wide_x[(m * kParts + i) * kIn]);
+        }
+        PackedRows a(isa);
+        a.Pack(pool, kRows, kIn, w.activations(), {.x = x.data(), .stride = kIn});
+        const GemmPart part = {
+            .weights = &w, .first_in = i * kIn, .epilogue = {.out = y.data(), .out_stride = kOut}};
+        GemmScratch scratch;
+        Gemm(pool, a, {&part, 1}, scratch);
+        ExpectNear(y, Reference(wide_x, kRows, w), 2e-5);
+      }
+    }
+  }
 }
 
 std::vector<float> NormReference(const PackedRows::Source& s, int64_t rows, int64_t size) {
@@ -315,6 +390,7 @@ TEST(GemmTest, NormsAreNearThePlainLoopWithRowsPicked) {
     for (int64_t k = 0; k < size; ++k) identity[k * size + k] = 1.0f;
     for (const Isa isa : AllIsas()) {
       const PackedMatrix w = Pack({size, size, {}}, isa, identity);
+      const PackedMatrix rounding = Pack({size, size, {WeightFormat::kBFloat16}}, isa, identity);
       for (const NormOf norm : {NormOf::kNone, NormOf::kRms, NormOf::kLayer}) {
         PackedRows::Source source = {
             .x = x.data(), .stride = kStride, .row_index = picked, .norm = norm, .eps = 1e-3f};
@@ -325,14 +401,16 @@ TEST(GemmTest, NormsAreNearThePlainLoopWithRowsPicked) {
         Guarded out(std::vector<float>(kRows * size, 0.0f));
         Norm(isa, pool, kRows, size, source, out.data(), size);
         ExpectNear(out.values(), want, 3e-6);
-        PackedRows a(isa);
-        a.Pack(pool, kRows, size, source);
-        std::vector<float> product(kRows * size);
-        const GemmPart part = {.weights = &w,
-                               .epilogue = {.out = product.data(), .out_stride = size}};
-        GemmScratch scratch;
-        Gemm(pool, a, {&part, 1}, scratch);
-        EXPECT_EQ(product, out.values());
+        for (const PackedMatrix* matrix : {&w, &rounding}) {
+          PackedRows a(isa);
+          a.Pack(pool, kRows, size, matrix->activations(), source);
+          std::vector<float> product(kRows * size);
+          const GemmPart part = {.weights = matrix,
+                                 .epilogue = {.out = product.data(), .out_stride = size}};
+          GemmScratch scratch;
+          Gemm(pool, a, {&part, 1}, scratch);
+          EXPECT_EQ(product, Rounded(out.values(), matrix->activations()));
+        }
       }
     }
   }
@@ -356,7 +434,10 @@ TEST(PackedMatrixTest, WeightsAreOffByAtMostHalfAStep) {
   const std::vector<float> w = Random(kOut * kIn, 9);
   ForAll([&](Isa isa, const Format& format) {
     const PackedMatrix matrix = Pack({kOut, kIn, format.encoding}, isa, w);
-    // Values are in [-1, 1]. A scale rounded to bfloat16 may miss the largest ones.
+    // Values are in [-1, 1]. A scale rounded to bfloat16 may miss the largest ones. Tiles take
+    // weights of groups as bfloat16.
+    const bool rounds =
+        format.encoding.group_size != 0 && (isa == Isa::kAmx || isa == Isa::kEmulatedAmx);
     const double step = format.encoding.format == WeightFormat::kFloat32    ? 0.0
                         : format.encoding.format == WeightFormat::kBFloat16 ? 0x1p-8
                         : format.encoding.format == WeightFormat::kInt8     ? 1.0 / 127
@@ -364,7 +445,9 @@ TEST(PackedMatrixTest, WeightsAreOffByAtMostHalfAStep) {
     std::vector<float> row(kIn);
     for (int64_t n = 0; n < kOut; ++n) {
       matrix.ReadRow(n, row.data());
-      for (int64_t k = 0; k < kIn; ++k) ASSERT_NEAR(row[k], w[n * kIn + k], step / 2 + 1e-7);
+      for (int64_t k = 0; k < kIn; ++k) {
+        ASSERT_NEAR(row[k], w[n * kIn + k], step / 2 + (rounds ? 0x1p-8 : 1e-7));
+      }
     }
   });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -12,7 +13,7 @@ namespace {
 
 // The log of a test run says what it has seen.
 TEST(IsaTest, SaysWhatTrulyRanAndWhatWasEmulated) {
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx}) {
     const std::vector<Isa> all = AllIsas();
     const bool native = std::find(all.begin(), all.end(), isa) != all.end();
     std::cout << "kernels for " << IsaName(isa) << (native ? ": ran\n" : ": emulated only\n");
@@ -28,10 +29,19 @@ TEST(IsaTest, NamesAreReadBackButEmulatedOnesAreForTestsOnly) {
   EXPECT_EQ(ParseIsa("AVX2"), std::nullopt);
 }
 
-TEST(IsaTest, TheBestIsTheLastNativeOne) {
+TEST(IsaTest, TheBestIsANativeOneAndTilesAreTheBest) {
   const std::vector<Isa> native = NativeIsas();
   EXPECT_TRUE(std::is_sorted(native.begin(), native.end()));
-  EXPECT_EQ(BestIsa(), native.empty() ? std::nullopt : std::optional<Isa>(native.back()));
+  ASSERT_EQ(BestIsa().has_value(), !native.empty());
+  if (native.empty()) return;
+  EXPECT_NE(std::find(native.begin(), native.end(), *BestIsa()), native.end());
+  EXPECT_TRUE(native.back() == Isa::kAvx512Bf16 || *BestIsa() == native.back());
+}
+
+TEST(IsaTest, EmulatedOnesStandForNativeOnes) {
+  for (const Isa isa : NativeIsas()) {
+    EXPECT_EQ(IsaName(EmulatedOf(isa)), "emulated-" + std::string(IsaName(isa)));
+  }
 }
 
 }  // namespace

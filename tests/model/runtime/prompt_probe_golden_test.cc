@@ -150,22 +150,32 @@ TEST_P(PromptProbeGoldenTest, Bfloat16StaysNearTheReferencesBfloat16) {
             << to_bf16.back() << "\n";
 }
 
-// Formats of weights in our own kernels (activations stay float32): how far they move the last
-// position's logits from the reference's float32 (bounds: 1.3 times what was measured, see
-// docs/numerics.md), and that the greedy tokens are the reference's up to the first step whose
-// margin is below twice the largest move of any logit of the prompt.
+// Formats of weights in our own kernels: how far they move the last position's logits from the
+// reference's float32 (bounds: 1.3 times what was measured, see docs/numerics.md; activations stay
+// float32, or are rounded to bfloat16 where products are of pairs), and that the greedy tokens are
+// the reference's up to the first step whose margin is below twice the largest move of any logit of
+// the prompt.
 TEST_P(PromptProbeGoldenTest, FormatsOfWeightsMoveLogitsAsFarAsMeasured) {
   if (GetParam().is_reference()) return;
   using Format = std::pair<std::string, double>;
+  const bool are_pairs = GetParam().isa == "avx512_bf16" || GetParam().isa == "amx";
   const std::map<std::string, std::vector<Format>> max_rms = {
       {"nano-mha",  // stored in float32: bfloat16 rounds
-       {{"none", 0.32}, {"int8", 0.35}, {"int8-g32", 0.66}, {"int4-g32", 4.3}, {"int4-g128", 3.5}}},
+       {{"none", are_pairs ? 0.40 : 0.32},
+        {"int8", are_pairs ? 0.42 : 0.35},
+        {"int8-g32", are_pairs ? 0.72 : 0.66},
+        {"int4-g32", 4.3},
+        {"int4-g128", 3.5}}},
       {"nano-gqa",  // stored in bfloat16, as the next
-       {{"none", 5e-5}, {"int8", 0.77}, {"int8-g32", 0.79}, {"int4-g32", 4.0}, {"int4-g128", 4.8}}},
+       {{"none", are_pairs ? 0.16 : 5e-5},
+        {"int8", 0.77},
+        {"int8-g32", are_pairs ? 0.87 : 0.79},
+        {"int4-g32", 4.0},
+        {"int4-g128", 4.8}}},
       {"nano-7bshape",
-       {{"none", 2e-5},
+       {{"none", are_pairs ? 0.066 : 2e-5},
         {"int8", 0.31},
-        {"int8-g32", 0.23},
+        {"int8-g32", are_pairs ? 0.25 : 0.23},
         {"int4-g32", 2.3},
         {"int4-g128", 3.9}}}};
   for (const auto& [format, bound] : max_rms.at(GetParam().checkpoint)) {
