@@ -105,7 +105,7 @@ class PackedMatrix {
 
 // Of the bytes that a PackedMatrix holds. One more with every change of their order or values:
 // files of packed weights depend on it.
-inline constexpr int32_t kPackedLayoutVersion = 1;
+inline constexpr int32_t kPackedLayoutVersion = 2;
 
 enum class NormOf { kNone, kRms, kLayer };
 
