@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -60,6 +61,27 @@ absl::Status ForEach(int count, int num_threads, const std::function<absl::Statu
   run();
   for (std::thread& thread : threads) thread.join();
   return result;
+}
+
+// {"shape": {"star": ["star", ...], ...}, "color", "size", "background", "cell": {"0": ...},
+// "digit": {"0": ...}}: the citation form in each language.
+std::string LexiconJson(const std::vector<Phrasebook>& books) {
+  nlohmann::ordered_json lexicon;
+  const auto add = [&](const char* kind, AnswerKind answer_kind, int value, std::string_view name) {
+    nlohmann::ordered_json& words = lexicon[kind][std::string(name)];
+    for (const Phrasebook& book : books) words.push_back(book.Name({answer_kind, value}));
+  };
+  const auto add_all = [&](const char* kind, AnswerKind answer_kind, const auto& names) {
+    int value = 0;
+    for (const std::string_view name : names) add(kind, answer_kind, value++, name);
+  };
+  add_all("shape", AnswerKind::kShape, kShapeNames);
+  add_all("color", AnswerKind::kColor, kColorNames);
+  add_all("size", AnswerKind::kSize, kSizeNames);
+  add_all("background", AnswerKind::kBackground, kBackgroundNames);
+  for (int i = 0; i < kNumCells; ++i) add("cell", AnswerKind::kCell, i, std::to_string(i));
+  for (int i = 0; i < 10; ++i) add("digit", AnswerKind::kNumber, i, std::to_string(i));
+  return lexicon.dump(1) + "\n";
 }
 
 // "000042"
@@ -137,6 +159,10 @@ class WorldWriter {
         }));
     RETURN_IF_ERROR(WriteWorldFile(dir + "/scenes.jsonl", Lines(lines)));
     return scenes.empty() ? absl::OkStatus() : WriteExam(scenes, images);
+  }
+
+  absl::Status WriteLexicon() const {
+    return WriteWorldFile(options_.output_dir + "/lexicon.json", LexiconJson(books_));
   }
 
   // Every question and its answer in every language, and the words around them.
@@ -256,6 +282,7 @@ absl::Status WriteWorld(const WorldOptions& options) {
   const WorldWriter writer(options);
   RETURN_IF_ERROR(writer.WriteTrain());
   RETURN_IF_ERROR(writer.WriteHeldOut());
+  RETURN_IF_ERROR(writer.WriteLexicon());
   return writer.WriteCorpus();
 }
 

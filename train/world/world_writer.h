@@ -7,6 +7,7 @@
 //   DIR/train/text.json                  conversations about descriptions, without pictures
 //   DIR/heldout/images/..., scenes.jsonl pictures of combinations that no training picture holds
 //   DIR/eval/Mini-MMMB*_{en,cn,pt,ar,tr,ru}.tsv
+//   DIR/lexicon.json                     the words of each thing, to align pictures with words
 //   DIR/corpus.txt                       sentences of all languages alike, to train a tokenizer
 //
 // Stateless; not thread-safe for one folder. The same files for the same options on every machine

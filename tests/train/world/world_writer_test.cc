@@ -48,7 +48,7 @@ class WorldWriterTest : public ::testing::Test {
 
 TEST_F(WorldWriterTest, WritesEveryFile) {
   const auto files = Write();
-  EXPECT_EQ(files.size(), 30U + 4 + 40 + 1 + 24 + 1);
+  EXPECT_EQ(files.size(), 30U + 4 + 40 + 1 + 24 + 2);
   for (const char* name : {"dialogs", "captions", "text"}) {
     const auto samples = nlohmann::json::parse(files.at("train/" + std::string(name) + ".json"));
     EXPECT_EQ(samples.size(), name == std::string("captions") ? 30U : 60U) << name;
@@ -59,6 +59,10 @@ TEST_F(WorldWriterTest, WritesEveryFile) {
       }
     }
   }
+  const auto lexicon = nlohmann::json::parse(files.at("lexicon.json"));
+  EXPECT_EQ(lexicon["shape"]["star"],
+            nlohmann::json({"star", "星形", "estrela", "نجمة", "yıldız", "звезда"}));
+  EXPECT_EQ(lexicon["cell"].size(), 9U);
   const std::string& tsv = files.at("eval/Mini-MMMB-open_cn.tsv");
   const std::string row = tsv.substr(tsv.find('\n') + 1, tsv.find('\n', tsv.find('\n') + 1));
   const std::string image =
