@@ -39,9 +39,9 @@ class DialogMaker {
       if (!question.has_value()) break;
       Ask(*question);
     }
-    const bool describes = options_.categories[Index(Category::kCaption)] > 0 &&
-                           rng_.Percent(options_.caption_percent);
-    if (turns_.empty() || (may_describe && describes)) Describe();
+    may_describe = may_describe && options_.categories[Index(Category::kCaption)] > 0;
+    const bool describes = rng_.Percent(options_.caption_percent);
+    if (may_describe && (describes || turns_.empty())) Describe();
     return {language_, std::move(turns_)};
   }
 
@@ -163,6 +163,7 @@ Sample MakeTextDialog(const Scene& scene,
   Sample sample =
       DialogMaker(scene, books, scene_options, options, rng).Make(/*may_describe=*/false);
   auto described_in = static_cast<size_t>(sample.language);
+  if (sample.turns.empty()) return sample;
   if (rng.Percent(options.foreign_caption_percent)) {
     described_in = static_cast<size_t>(rng.Weighted(options.languages));
   }

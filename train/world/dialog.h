@@ -52,8 +52,8 @@ std::string ChoiceQuestion(const Phrasebook& book,
 // Letter of an option.
 constexpr char OptionLetter(int option) { return static_cast<char>('A' + option); }
 
-// A conversation about a picture of the scene. Always at least one turn.
-// REQUIRES: some weight of a language is positive. `books` in the order of Language.
+// A conversation about a picture of the scene; no turns where nothing of the wanted categories can
+// be asked. REQUIRES: some weight of a language is positive. `books` in the order of Language.
 Sample MakeDialog(const Scene& scene,
                   const std::vector<Phrasebook>& books,
                   const SceneOptions& scene_options,

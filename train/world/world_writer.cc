@@ -91,9 +91,11 @@ std::string Number(int index) {
   return text;
 }
 
+// Without the empty ones.
 std::string JsonList(const std::vector<std::string>& items) {
   std::string text = "[";
   for (const std::string& item : items) {
+    if (item.empty()) continue;
     if (text.size() > 1) text += ',';
     text += '\n';
     text += item;
@@ -165,7 +167,8 @@ class WorldWriter {
     return WriteWorldFile(options_.output_dir + "/lexicon.json", LexiconJson(books_));
   }
 
-  // Every question and its answer in every language, and the words around them.
+  // Every question and its answer in every language, and the words around them; whatever the
+  // dialogs' options are.
   absl::Status WriteCorpus() const {
     std::string corpus;
     for (int i = 0; i < kCorpusScenes; ++i) {
@@ -214,18 +217,19 @@ class WorldWriter {
     return WriteWorldFile(path, png);
   }
 
+  // Both are empty where nothing can be asked.
   std::string DialogJson(const Scene& scene, size_t index, std::string_view image) const {
     CounterRng rng(options_.seed, RandomStream::kDialog, index);
-    return SampleJson(MakeDialog(scene, books_, options_.scene, options_.dialog, rng),
-                      "dialog-" + Number(static_cast<int>(index)),
-                      image);
+    const Sample sample = MakeDialog(scene, books_, options_.scene, options_.dialog, rng);
+    if (sample.turns.empty()) return {};
+    return SampleJson(sample, "dialog-" + Number(static_cast<int>(index)), image);
   }
 
   std::string TextJson(const Scene& scene, size_t index) const {
     CounterRng rng(options_.seed, RandomStream::kText, index);
-    return SampleJson(MakeTextDialog(scene, books_, options_.scene, options_.dialog, rng),
-                      "text-" + Number(static_cast<int>(index)),
-                      "");
+    const Sample sample = MakeTextDialog(scene, books_, options_.scene, options_.dialog, rng);
+    if (sample.turns.empty()) return {};
+    return SampleJson(sample, "text-" + Number(static_cast<int>(index)), "");
   }
 
   std::string CaptionJson(const Scene& scene, size_t index, std::string_view image) const {

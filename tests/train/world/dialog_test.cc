@@ -99,6 +99,20 @@ TEST_F(DialogTest, FollowsTheWeights) {
   EXPECT_EQ(languages, (std::set<Language>{Language::kEnglish, Language::kRussian}));
 }
 
+TEST_F(DialogTest, HasNoTurnsWhereNothingCanBeAsked) {
+  options_.categories.fill(0);
+  options_.categories[static_cast<size_t>(Category::kDigit)] = 1;
+  int empty = 0;
+  for (uint64_t i = 0; i < 100; ++i) {
+    const bool shows_digit = SceneOf(i).digit.has_value();
+    EXPECT_EQ(Make(i).turns.empty(), !shows_digit);
+    CounterRng rng(1, RandomStream::kText, i);
+    EXPECT_EQ(MakeTextDialog(SceneOf(i), books_, {}, options_, rng).turns.empty(), !shows_digit);
+    empty += shows_digit ? 0 : 1;
+  }
+  EXPECT_GT(empty, 40);
+}
+
 TEST_F(DialogTest, FollowUpsDoNotAskForWhatWasSaid) {
   options_.follow_percent = 100;
   options_.choice_percent = 0;

@@ -37,7 +37,8 @@ TEST(PainterTest, PaintsTheSamePixelsOnEveryMachine) {
         MakeScene({}, Split::kTrain, 1, i), kSide, CounterRng(1, RandomStream::kPaint, i));
     hash.Update(pixels.data(), pixels.size());
   }
-  EXPECT_EQ(hash.Finish().ToHex(), "23c2223a8f60db42d6f292f9b64cd39c646293623fe23101c50b8f67c2942020");
+  EXPECT_EQ(hash.Finish().ToHex(),
+            "23c2223a8f60db42d6f292f9b64cd39c646293623fe23101c50b8f67c2942020");
 }
 
 TEST(PainterTest, SmallShapesDifferFromEachOther) {

@@ -72,6 +72,14 @@ TEST_F(WorldWriterTest, WritesEveryFile) {
   EXPECT_EQ(png.substr(1, 3), "PNG");
 }
 
+TEST_F(WorldWriterTest, LeavesOutConversationsWithoutQuestions) {
+  options_.dialog.categories.fill(0);
+  options_.dialog.categories[static_cast<size_t>(Category::kDigit)] = 1;
+  const auto samples = nlohmann::json::parse(Write().at("train/dialogs.json"));
+  EXPECT_GT(samples.size(), 0U);
+  EXPECT_LT(samples.size(), 60U);
+}
+
 TEST_F(WorldWriterTest, IsTheSameForEveryNumberOfThreads) {
   options_.num_threads = 1;
   const auto one = Write();
