@@ -15,7 +15,7 @@ import sys
 RULES = {
     "libtorch": (r"^(ATen|c10|torch|caffe2)/",
                  ("model/nn", "model/backend", "model/runtime", "train", "bench",
-                  "tests/model/nn", "tests/model/backend", "tests/model/runtime")),
+                  "tests/model/nn", "tests/model/backend", "tests/model/runtime", "tests/train")),
     "gRPC and protobuf": (r"^(grpc|grpcpp|google/protobuf|google/rpc|parrot/v1)/|\.pb\.h$",
                           ("server/grpc", "client", "bench/server_overhead", "tests/server/grpc",
                            "tests/client", "tests/e2e")),
