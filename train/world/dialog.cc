@@ -46,7 +46,7 @@ class DialogMaker {
   }
 
  private:
-  // A question about the subject of the last one that neither it nor an earlier one has answered.
+  // A question about the subject of the last one that it has not answered, not asked before.
   std::optional<Question> FollowUp() {
     if (asked_.empty() || !rng_.Percent(options_.follow_percent)) return std::nullopt;
     const Figure* subject = Subject(scene_, asked_.back());

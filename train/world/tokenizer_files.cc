@@ -45,13 +45,15 @@ class Vocabulary {
       Add(text);
     }
     for (const auto& [left, right] : merges) {
-      merges_.emplace_back(Text(left), Text(right));
-      Add(merges_.back().first + merges_.back().second);
+      std::string& line = merges_.emplace_back(Text(left));
+      const std::string right_text = Text(right);
+      Add(line + right_text);
+      line.append(" ").append(right_text);
     }
   }
 
   const Json& ids() const { return ids_; }
-  const std::vector<std::pair<std::string, std::string>>& merges() const { return merges_; }
+  const std::vector<std::string>& merges() const { return merges_; }  // "left right"
 
  private:
   std::string Text(std::string_view bytes) const {
@@ -67,7 +69,7 @@ class Vocabulary {
   const std::array<std::string, 256> alphabet_ = ByteAlphabet();
   std::set<std::string> seen_;  // ordered_json searches its keys one by one
   Json ids_ = Json::object();
-  std::vector<std::pair<std::string, std::string>> merges_;
+  std::vector<std::string> merges_;
 };
 
 Json TokenFlags() {
@@ -98,8 +100,6 @@ std::string TokenizerJson(const Vocabulary& vocabulary) {
     token["special"] = true;
     added.push_back(std::move(token));
   }
-  Json merges = Json::array();
-  for (const auto& [left, right] : vocabulary.merges()) merges.push_back(left + " " + right);
   const Json split = {{"type", "Split"},
                       {"pattern", {{"Regex", kQwenSplitPattern}}},
                       {"behavior", "Isolated"},
@@ -122,13 +122,13 @@ std::string TokenizerJson(const Vocabulary& vocabulary) {
                        {"fuse_unk", false},
                        {"byte_fallback", false},
                        {"vocab", vocabulary.ids()},
-                       {"merges", merges}}}};
+                       {"merges", vocabulary.merges()}}}};
   return json.dump(kIndent);
 }
 
 std::string MergesText(const Vocabulary& vocabulary) {
   std::string text = "#version: 0.2\n";
-  for (const auto& [left, right] : vocabulary.merges()) text += left + " " + right + "\n";
+  for (const std::string& merge : vocabulary.merges()) text.append(merge).append("\n");
   return text;
 }
 
