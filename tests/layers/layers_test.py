@@ -45,7 +45,7 @@ MAY_INCLUDE = {
     "bench_engine": TORCH | {"model_nn", "model_backend_reference", "model_runtime", "measure",
                              "model_sizes"},
     "scheduler": API,
-    "eval": API | {"model_text"},
+    "eval": API | {"model_text", "svg"},
     "decode_steps": API | {"scheduler"},
     "frontend": FRONTEND,
     "server_options": {"base"},
