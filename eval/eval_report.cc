@@ -162,7 +162,8 @@ std::string TextTable(const std::vector<Row>& rows) {
     for (size_t i = 0; i < row.size(); ++i) {
       const std::string cell = OneLine(row[i]);
       const std::string pad(static_cast<size_t>(widths[i] - NumCharacters(cell)), ' ');
-      absl::StrAppend(&text, i == 0 ? cell + pad : "  " + pad + cell);
+      const bool is_left = i == 0 || row.size() == 2;  // names; a column of values stands right
+      absl::StrAppend(&text, i == 0 ? "" : "  ", is_left ? cell + pad : pad + cell);
     }
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';

@@ -187,8 +187,14 @@ absl::Status SampleLog::Append(Sample sample) {
 }
 
 absl::Status SampleLog::Finish(const std::vector<JudgedSample>& judged) {
+  std::map<const Sample*, const JudgedSample*> judgements;
+  for (const JudgedSample& sample : judged) judgements[sample.sample] = &sample;
   std::string lines;
-  for (const JudgedSample& sample : judged) lines += Line(JudgedJson(sample));
+  for (const auto& [key, sample] : samples_) {
+    const auto judgement = judgements.find(&sample);
+    lines +=
+        Line(judgement == judgements.end() ? SampleJson(sample) : JudgedJson(*judgement->second));
+  }
   return Rewrite(lines);
 }
 

@@ -76,7 +76,9 @@ class SampleLog {
 
   // Replaces a sample of the same row. UNAVAILABLE with reason FILE_NOT_WRITTEN.
   absl::Status Append(Sample sample);
-  // Writes everything anew, judged; `judged` may leave samples out, which are dropped.
+  // Forgets a sample, whose question has changed.
+  void Drop(const SampleKey& key) { samples_.erase(key); }
+  // Writes everything anew, with the judgement of those samples that have one.
   absl::Status Finish(const std::vector<JudgedSample>& judged);
 
   const std::map<SampleKey, Sample>& samples() const { return samples_; }

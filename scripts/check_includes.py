@@ -21,7 +21,7 @@ RULES = {
                            "tests/client", "tests/e2e")),
     "OpenCV": (r"^opencv2/", ("model/image", "train", "tests/model/image")),
     "image codecs": (r"^(jpeglib|jerror|png|webp/.*)\.h$|^webp/",
-                     ("model/image", "train", "inspect", "client/bench", "tests/model/image",
+                     ("model/image", "train", "inspect", "client/bench", "eval/images", "tests/model/image",
                       "tests/model/golden_prompts", "tests/inspect")),
     "HTTP (Boost)": (r"^boost/", ("server/http", "tests/server/http")),
     "JSON (nlohmann)": (r"^nlohmann/",

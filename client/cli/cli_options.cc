@@ -211,6 +211,11 @@ void AddCommands(CLI::App* app, CliOptions* options) {
   AddBenchFlags(bench, &options->bench);
   AddOutput(bench, options);
 
+  CLI::App* eval = AddCommand(
+      app, options, CliCommand::kEval, "eval", "Ask a server a benchmark's questions; score them");
+  AddEvalFlags(eval, &options->eval);
+  AddOutput(eval, options);
+
   CLI::App* health = AddCommand(
       app, options, CliCommand::kHealth, "health", "Exit 0 if the server is SERVING, else 1");
   health->add_option("--service", options->service, "Service; default: the whole server");

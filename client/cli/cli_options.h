@@ -12,10 +12,21 @@
 
 #include "absl/time/time.h"
 #include "client/cli/bench_flags.h"
+#include "client/cli/eval_flags.h"
 
 namespace parrot {
 
-enum class CliCommand { kGenerate, kChat, kRoute, kTokenize, kCount, kBench, kHealth, kModels };
+enum class CliCommand {
+  kGenerate,
+  kChat,
+  kRoute,
+  kTokenize,
+  kCount,
+  kBench,
+  kEval,
+  kHealth,
+  kModels
+};
 
 // Exit codes. A call that a signal ended: 128 + signal (130 for Ctrl-C).
 inline constexpr int kExitOk = 0;
@@ -78,6 +89,7 @@ struct CliOptions {
   std::string request_id;
   std::optional<std::string> text;  // tokenize; absent: standard input
   BenchFlags bench;
+  EvalFlags eval;
   std::string service;                 // health; empty: the whole server
   std::optional<absl::Duration> wait;  // health
 };

@@ -18,6 +18,8 @@ int RunCommand(const CliOptions& options, Console& console) {
       return RunCount(options, console);
     case CliCommand::kBench:
       return RunBench(options, console);
+    case CliCommand::kEval:
+      return RunEval(options, console);
     case CliCommand::kHealth:
       return RunHealth(options, console);
     case CliCommand::kModels:

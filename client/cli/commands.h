@@ -13,6 +13,7 @@ int RunRoute(const CliOptions& options, Console& console);
 int RunTokenize(const CliOptions& options, Console& console);
 int RunCount(const CliOptions& options, Console& console);
 int RunBench(const CliOptions& options, Console& console);
+int RunEval(const CliOptions& options, Console& console);
 int RunHealth(const CliOptions& options, Console& console);
 int RunModels(const CliOptions& options, Console& console);
 
