@@ -19,6 +19,7 @@
 #include "train/data/scene_labels.h"
 #include "train/data/training_sample.h"
 #include "train/dense_objective.h"
+#include "train/dry_run.h"
 #include "train/feature_cache.h"
 #include "train/language_objective.h"
 #include "train/report.h"
@@ -27,25 +28,6 @@
 
 namespace parrot {
 namespace {
-
-bool IsTrained(TrainingStage stage, const TensorSpec& spec) {
-  const ModelPart part = spec.part;
-  switch (stage) {
-    case TrainingStage::kTower:
-      return part == ModelPart::kVision;
-    case TrainingStage::kText:
-      return part == ModelPart::kLanguage;
-    case TrainingStage::kDense:
-      return part == ModelPart::kProjector || part == ModelPart::kMoe;
-    case TrainingStage::kRouter:
-      return spec.name == tensor_names::kMoeGate;
-    case TrainingStage::kAlign:
-      return part == ModelPart::kProjector;
-    case TrainingStage::kFinetune:
-      return part != ModelPart::kVision;
-  }
-  return false;
-}
 
 // The keys that say how a checkpoint was trained. What comes before the two stages leaves the
 // model's own keys alone.
@@ -80,6 +62,14 @@ struct StageParts {
   std::vector<TrainedTensor> tensors;
 };
 
+std::vector<DataSetFiles> DataSets(const StageOptions& options) {
+  std::vector<DataSetFiles> sets;
+  for (const std::string& path : options.data_paths) {
+    sets.push_back({.json_path = path, .image_dir = options.image_dir});
+  }
+  return sets;
+}
+
 absl::Status LoadData(const StageOptions& options, StageParts* parts) {
   ASSIGN_OR_RETURN(parts->checkpoint, Checkpoint::Open(options.model_dir));
   ASSIGN_OR_RETURN(parts->tokenizer, Tokenizer::Load(options.model_dir));
@@ -87,11 +77,7 @@ absl::Status LoadData(const StageOptions& options, StageParts* parts) {
     ASSIGN_OR_RETURN(parts->scenes, LoadSceneLabels(options.scenes_path));
   }
   if (options.stage != TrainingStage::kTower) {
-    std::vector<DataSetFiles> sets;
-    for (const std::string& path : options.data_paths) {
-      sets.push_back({.json_path = path, .image_dir = options.image_dir});
-    }
-    ASSIGN_OR_RETURN(parts->samples, LoadTrainingData(sets));
+    ASSIGN_OR_RETURN(parts->samples, LoadTrainingData(DataSets(options)));
   }
   const ModelConfig& config = parts->checkpoint->config();
   parts->encoder = std::make_unique<SampleEncoder>(
@@ -104,6 +90,18 @@ absl::Status LoadData(const StageOptions& options, StageParts* parts) {
   return absl::OkStatus();
 }
 
+absl::Status PrintForecast(const StageOptions& options) {
+  ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(options.model_dir));
+  int64_t num_samples = 0;
+  if (!options.data_paths.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<TrainingSample> samples,
+                     LoadTrainingData(DataSets(options)));
+    num_samples = static_cast<int64_t>(samples.size());
+  }
+  std::cout << DryRunReport(config, options, num_samples);
+  return absl::OkStatus();
+}
+
 absl::Status MakeModel(const StageOptions& options, StageParts* parts) {
   ASSIGN_OR_RETURN(const at::Device device, OpenDevice(options.device));
   const at::ScalarType dtype = options.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
@@ -111,7 +109,7 @@ absl::Status MakeModel(const StageOptions& options, StageParts* parts) {
   // Layers past the one that the projector reads never run: they have no gradient.
   const ModelConfig& config = parts->checkpoint->config();
   parts->parameters->Train([&](const TensorSpec& spec) {
-    return IsTrained(options.stage, spec) && IsUsed(spec, config);
+    return IsTrainedIn(options.stage, spec) && IsUsed(spec, config);
   });
   const TrainingModel::Options model_options = {
       .use_moe = options.stage != TrainingStage::kAlign,
@@ -178,15 +176,40 @@ absl::Status MakeObjective(const StageOptions& options, StageParts* parts) {
 
 }  // namespace
 
+bool IsTrainedIn(TrainingStage stage, const TensorSpec& spec) {
+  const ModelPart part = spec.part;
+  switch (stage) {
+    case TrainingStage::kTower:
+      return part == ModelPart::kVision;
+    case TrainingStage::kText:
+      return part == ModelPart::kLanguage;
+    case TrainingStage::kDense:
+      return part == ModelPart::kProjector || part == ModelPart::kMoe;
+    case TrainingStage::kRouter:
+      return spec.name == tensor_names::kMoeGate;
+    case TrainingStage::kAlign:
+      return part == ModelPart::kProjector;
+    case TrainingStage::kFinetune:
+      return part != ModelPart::kVision;
+  }
+  return false;
+}
+
 absl::StatusOr<RunEnd> RunStage(const StageOptions& options, const std::atomic<bool>& stop) {
+  if (options.dry_run) {
+    RETURN_IF_ERROR(PrintForecast(options));
+    return RunEnd::kFinished;
+  }
   const TrainerOptions& trainer_options = options.trainer;
+  if (trainer_options.output_dir.empty()) return absl::InvalidArgumentError("--output is required");
   const std::string model_dir = trainer_options.output_dir + "/model";
   if (trainer_options.resume && std::filesystem::exists(model_dir)) {
     std::cerr << "the run is finished already\n";
     return RunEnd::kFinished;
   }
   at::set_num_threads(1);  // micro-batches run side by side instead
-  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessGroup> processes, JoinProcessGroup());
+  ASSIGN_OR_RETURN(const ProcessGroupOptions group, ReadProcessGroupOptions());
+  ASSIGN_OR_RETURN(const std::unique_ptr<ProcessGroup> processes, JoinProcessGroup(group));
   StageParts parts;
   RETURN_IF_ERROR(LoadData(options, &parts));
   RETURN_IF_ERROR(MakeModel(options, &parts));

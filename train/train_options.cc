@@ -34,8 +34,7 @@ bool NeedsScenes(TrainingStage stage) {
 void AddDataOptions(CLI::App* app, StageOptions& o) {
   app->add_option("--model", o.model_dir, "Checkpoint folder to start from")->required();
   app->add_option(
-         "--output", o.trainer.output_dir, "Folder of the run: model/, log.jsonl, loss.svg")
-      ->required();
+      "--output", o.trainer.output_dir, "Folder of the run: model/, log.jsonl, loss.svg");
   if (o.stage != TrainingStage::kTower) {
     app->add_option("--data", o.data_paths, "JSON lists of conversations; several are mixed");
   }

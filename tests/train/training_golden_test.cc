@@ -60,7 +60,7 @@ TEST_P(TrainingGoldenTest, TenStepsAreTheReferences) {
                             *parameters);
   FeatureCache pictures(reader, model, int64_t{1} << 30);
   const LanguageObjective objective(samples, encoder, &pictures, model);
-  const auto alone = *JoinProcessGroup();
+  const auto alone = *JoinProcessGroup({});
   TrainerOptions options;
   options.output_dir = testing::TempDir() + "/golden_" + GetParam().run;
   std::filesystem::remove_all(options.output_dir);
