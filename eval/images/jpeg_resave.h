@@ -11,9 +11,8 @@
 
 namespace parrot {
 
-// `encoded`: JPEG, PNG or WebP within the server's limits; else INVALID_ARGUMENT with a reason of
-// model/image/image_probe.h. Its alpha is dropped and its EXIF orientation not applied. (A CMYK
-// picture becomes RGB here before it is compressed, after it there.)
+// `encoded`: what DecodePictureFile takes; else its error. Alpha is dropped and EXIF orientation
+// not applied. A CMYK picture stays one.
 absl::StatusOr<std::string> SaveAgainAsJpeg(std::string_view encoded);
 
 }  // namespace parrot

@@ -63,7 +63,7 @@ MAY_INCLUDE = {
     "client_bench": {"base", "client", "client_messages", "svg"},
     "client_eval": {"base", "client", "client_messages", "eval"},
     "client_cli": {"base", "client", "client_bench", "client_eval", "client_messages", "eval",
-                   "eval_images"},
+                   "eval_images", "model_image", "model_api"},
     "train_world": API | {"model_text", "model_image"},
     "train_data": API | {"model_text", "model_image"},
     "train": TORCH | {"model_nn", "model_backend_reference", "model_runtime", "model_kernels",
