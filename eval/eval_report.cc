@@ -336,18 +336,38 @@ std::string AccuracyChart(const Evaluation& evaluation) {
 }
 
 std::string ExpertChart(const Evaluation& evaluation) {
-  BarChart chart{.title = "Mean expert weight", .y_label = "weight"};
+  struct Sum {
+    std::vector<double> weights;
+    double num_answers = 0;
+  };
+  std::map<std::string, Sum> sums;  // by language, over its data sets
+  size_t num_experts = 0;
   for (const DatasetResult& result : evaluation.datasets) {
-    if (result.mean_expert_weights.empty()) continue;
-    const bool many = Languages(evaluation).size() < evaluation.datasets.size();
-    chart.groups.push_back(many ? result.name : LanguageLabel(result));
-    for (size_t i = 0; i < result.mean_expert_weights.size(); ++i) {
-      if (chart.series.size() == i) chart.series.push_back({.name = absl::StrCat("expert ", i)});
-      chart.series[i].values.resize(chart.groups.size(), std::nan(""));
-      chart.series[i].values.back() = result.mean_expert_weights[i];
+    const std::vector<double>& weights = result.mean_expert_weights;
+    if (weights.empty()) continue;
+    num_experts = std::max(num_experts, weights.size());
+    Sum& sum = sums[LanguageLabel(result)];
+    const auto num_answers = static_cast<double>(result.num_answered);
+    sum.num_answers += num_answers;
+    sum.weights.resize(std::max(sum.weights.size(), weights.size()));
+    for (size_t i = 0; i < weights.size(); ++i) sum.weights[i] += weights[i] * num_answers;
+  }
+  if (sums.empty()) return "";
+  BarChart chart{.title = "Mean expert weight", .y_label = "weight"};
+  for (size_t i = 0; i < num_experts; ++i) {
+    chart.series.push_back({.name = absl::StrCat("expert ", i)});
+  }
+  for (const std::string& language : Languages(evaluation)) {
+    const auto sum = sums.find(language);
+    if (sum == sums.end()) continue;
+    chart.groups.push_back(language);
+    for (size_t i = 0; i < num_experts; ++i) {
+      const bool has_expert = i < sum->second.weights.size();
+      chart.series[i].values.push_back(has_expert ? sum->second.weights[i] / sum->second.num_answers
+                                                  : std::nan(""));
     }
   }
-  return chart.groups.empty() ? "" : SvgBars(chart);
+  return SvgBars(chart);
 }
 
 }  // namespace parrot

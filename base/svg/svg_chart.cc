@@ -16,7 +16,9 @@ constexpr double kWidth = 520;
 constexpr double kHeight = 300;
 constexpr double kLeft = 64;
 constexpr double kRight = 12;
-constexpr double kTop = 44;  // title, legend
+constexpr double kTop = 44;  // title, a line of the legend
+constexpr double kLegendY = 32;
+constexpr double kLegendLine = 14;
 constexpr double kBottom = 44;
 constexpr double kPlotWidth = kWidth - kLeft - kRight;
 constexpr double kPlotHeight = kHeight - kTop - kBottom;
@@ -161,34 +163,50 @@ std::string Bars(const BarChart& chart, size_t series_idx, const Scale& scale) {
   return svg;
 }
 
-// Names in the colours of their series, ending at the right edge; a character is taken for 6.5
-// wide. One series needs none.
-template <typename Series>
-std::string Legend(const std::vector<Series>& series) {
-  if (series.size() < 2) return "";
+// Names in the colours of their series, in lines; a character is taken for 6.5 wide. One series
+// needs none.
+struct Legend {
   std::string svg;
-  double x = kWidth - kRight;
-  for (size_t i = series.size(); i-- > 0;) {
+  int num_lines = 1;
+};
+
+template <typename Series>
+Legend LegendOf(const std::vector<Series>& series) {
+  Legend legend;
+  if (series.size() < 2) return legend;
+  double x = kLeft;
+  for (size_t i = 0; i < series.size(); ++i) {
     const std::string& name = series[i].name;
-    absl::StrAppendFormat(&svg,
-                          "<text x=\"%.1f\" y=\"32\" text-anchor=\"end\" fill=\"%s\">%s</text>\n",
-                          x,
-                          ColourOf(i),
-                          EscapeHtml(name));
     const auto num_characters = std::count_if(
         name.begin(), name.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; });
-    x -= 6.5 * static_cast<double>(num_characters) + 12;
+    const double width = 6.5 * static_cast<double>(num_characters) + 12;
+    if (x > kLeft && x + width > kWidth) {
+      x = kLeft;
+      ++legend.num_lines;
+    }
+    absl::StrAppendFormat(&legend.svg,
+                          "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n",
+                          x,
+                          kLegendY + kLegendLine * (legend.num_lines - 1),
+                          ColourOf(i),
+                          EscapeHtml(name));
+    x += width;
   }
-  return svg;
+  return legend;
 }
 
-std::string Drawing(const std::string& title, const std::string& content) {
+// `content` stands below the legend, however many lines that has.
+std::string Drawing(const std::string& title, const Legend& legend, const std::string& content) {
+  const double shift = kLegendLine * (legend.num_lines - 1);
   return absl::StrFormat(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" "
-      "font-family=\"system-ui, sans-serif\" font-size=\"11\">\n%s%s</svg>\n",
+      "font-family=\"system-ui, sans-serif\" font-size=\"11\">\n%s%s"
+      "<g transform=\"translate(0 %.0f)\">\n%s</g>\n</svg>\n",
       kWidth,
-      kHeight,
+      kHeight + shift,
       Text(kLeft, 16, "start", title),
+      legend.svg,
+      shift,
       content);
 }
 
@@ -218,7 +236,7 @@ std::string SvgPlot(const Plot& plot) {
   for (size_t i = 0; i < plot.series.size(); ++i) {
     absl::StrAppend(&content, Marks(plot.series[i], scale, ColourOf(i)));
   }
-  return Drawing(plot.title, content + Legend(plot.series));
+  return Drawing(plot.title, LegendOf(plot.series), content);
 }
 
 std::string SvgBars(const BarChart& chart) {
@@ -227,7 +245,7 @@ std::string SvgBars(const BarChart& chart) {
   for (size_t i = 0; i < chart.series.size(); ++i) {
     absl::StrAppend(&content, Bars(chart, i, scale));
   }
-  return Drawing(chart.title, content + Legend(chart.series));
+  return Drawing(chart.title, LegendOf(chart.series), content);
 }
 
 }  // namespace parrot

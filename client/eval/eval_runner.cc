@@ -101,7 +101,7 @@ Sample EvalRunner::Ask(const Questions& questions, size_t i, Cancellation& cance
     return sample;
   }
   Sample& sample = question->sample;
-  absl::Duration pause = options_.first_pause;
+  absl::Duration pause = absl::ZeroDuration();
   for (sample.num_attempts = 1;; ++sample.num_attempts) {
     const absl::StatusOr<v1::GenerateUnaryResponse> response =
         client_.GenerateUnary(question->request, {.cancellation = &cancellation});
@@ -112,12 +112,13 @@ Sample EvalRunner::Ask(const Questions& questions, size_t i, Cancellation& cance
     }
     const absl::Status& error = response.status();
     const bool again = IsWorthRetrying(error) && sample.num_attempts < options_.max_attempts;
-    const absl::Duration asked = GetErrorFacts(error).retry_after * sample.num_attempts;
-    if (!again || !Pause(asked > absl::ZeroDuration() ? asked : pause)) {
+    const absl::Duration asked = GetErrorFacts(error).retry_after;
+    const absl::Duration first = asked > absl::ZeroDuration() ? asked : options_.first_pause;
+    pause = std::max(asked, std::min(std::max(first, 2 * pause), options_.longest_pause));
+    if (!again || !Pause(pause)) {
       Fail(error, &sample);
       break;
     }
-    pause = std::min(2 * pause, options_.longest_pause);
   }
   return std::move(sample);
 }

@@ -39,9 +39,9 @@ struct EvalQuestion {
 struct EvalRunOptions {
   int32_t concurrency = 16;  // requests in flight; one connection carries 100
   int32_t max_attempts = 8;  // of one question, the first included
-  // Between attempts where the server names none (what it names is multiplied by the attempts
-  // made).
-  absl::Duration first_pause = absl::Milliseconds(500);  // doubled each time
+  // Between attempts: at first what the server asks for, or this; then doubled each time, up to the
+  // longest or what the server asks for.
+  absl::Duration first_pause = absl::Milliseconds(500);
   absl::Duration longest_pause = absl::Seconds(30);
   // A server that fails this many questions in a row is given up.
   int32_t max_failures_in_a_row = 20;

@@ -81,7 +81,10 @@ struct Samples {
 
 // Pillow's own choice of tables, sampling and arithmetic: libjpeg's defaults. False without memory.
 bool Compress(Compressor& compressor, const Samples& samples) {
-  if (setjmp(compressor.exit.on_failure) != 0) return false;
+  if (setjmp(compressor.exit.on_failure) != 0) {
+    compressor.bytes = nullptr;  // libjpeg may have freed it for a larger one
+    return false;
+  }
   jpeg_compress_struct* info = &compressor.info;
   jpeg_mem_dest(info, &compressor.bytes, &compressor.size);
   info->image_width = samples.width;

@@ -57,6 +57,14 @@ TEST(SvgChart, BarsStandOnTheAxisAndLeaveOutWhatIsMissing) {
   EXPECT_THAT(svg, Not(HasSubstr("nan")));
 }
 
+TEST(SvgChart, ALongLegendTakesLines) {
+  BarChart chart{.title = "t", .groups = {"a"}};
+  for (int i = 0; i < 4; ++i) chart.series.push_back({std::string(25, 'x'), {1}});
+  const std::string svg = SvgBars(chart);
+  EXPECT_THAT(svg, HasSubstr("viewBox=\"0 0 520 314\""));
+  EXPECT_THAT(svg, HasSubstr("y=\"46.0\""));
+}
+
 TEST(SvgChart, NothingToDrawIsNoError) {
   EXPECT_THAT(SvgPlot({.title = "t"}), HasSubstr("</svg>"));
   EXPECT_THAT(SvgBars({.title = "t"}), HasSubstr("</svg>"));
