@@ -18,6 +18,8 @@ namespace parrot {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(200);
+// Says nothing about the server: a picture that it does not take, a text too long.
+constexpr char kOfTheQuestion[] = "INVALID_ARGUMENT";
 
 void Fail(const absl::Status& status, Sample* sample) {
   sample->error_code = absl::StatusCodeToString(status.code());
@@ -178,8 +180,12 @@ absl::Status EvalRunner::Run(const Questions& questions,
       ++progress.num_done;
       progress.num_failed += sample.failed() ? 1 : 0;
       progress.completion_tokens += sample.completion_tokens;
-      num_failures_in_a_row = sample.failed() ? num_failures_in_a_row + 1 : 0;
-      if (num_failures_in_a_row == options_.max_failures_in_a_row) {
+      if (!sample.failed()) {
+        num_failures_in_a_row = 0;
+      } else if (sample.error_code != kOfTheQuestion) {
+        ++num_failures_in_a_row;
+      }
+      if (num_failures_in_a_row == options_.max_failures_in_a_row && status.ok()) {
         status.Update(ErrorStatus(absl::StatusCode::kUnavailable,
                                   absl::StrCat(num_failures_in_a_row,
                                                " questions in a row failed, the last with ",

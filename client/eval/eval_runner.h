@@ -43,7 +43,8 @@ struct EvalRunOptions {
   // longest or what the server asks for.
   absl::Duration first_pause = absl::Milliseconds(500);
   absl::Duration longest_pause = absl::Seconds(30);
-  // A server that fails this many questions in a row is given up.
+  // A server that fails this many questions in a row is given up (those that it refuses with
+  // INVALID_ARGUMENT do not count).
   int32_t max_failures_in_a_row = 20;
 };
 

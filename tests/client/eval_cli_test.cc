@@ -125,6 +125,28 @@ TEST_F(EvalCliTest, WhatTheServerCannotTakeNowIsRetried) {
   EXPECT_EQ(Samples().front()["attempts"], 2);
 }
 
+TEST_F(EvalCliTest, AServerThatFailsAllIsGivenUpButNotOneThatRefusesQuestions) {
+  const auto refuse = [&](grpc::StatusCode code) {
+    std::vector<grpc::Status> statuses(40, DetailedStatus(code, "no", {.reason = "NO"}));
+    statuses.front() = grpc::Status();  // of the model's description
+    server_.FailUnaryCalls(statuses);
+    return RunChild({PARROT_CLI,
+                     "eval",
+                     kEnglish,
+                     "--target",
+                     server_.target(),
+                     "--concurrency=1",
+                     "--output",
+                     folder_});
+  };
+  EXPECT_EQ(refuse(grpc::StatusCode::INVALID_ARGUMENT).exit_code, 1);
+  EXPECT_EQ(Summary()["datasets"][0]["failed"], 24);
+  const ChildResult given_up = refuse(grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(given_up.exit_code, 1);
+  EXPECT_THAT(given_up.error, HasSubstr("20 questions in a row failed"));
+  EXPECT_GE(Summary()["datasets"][0]["failed"], 20);
+}
+
 TEST_F(EvalCliTest, OtherSettingsNeedAnotherFolder) {
   ASSERT_EQ(Run().exit_code, 0);
   const ChildResult result = Run({"--naming", "all-in-one"});

@@ -31,7 +31,7 @@ int64_t NumLines(const std::string& path) {
 
 TEST(EvalTest, AnInterruptedRunGoesOnWhereItWas) {
   TestServerConfig config;
-  config.executor.step_time = absl::Milliseconds(5);
+  config.executor.step_time = absl::Milliseconds(15);
   TestServer server(config);
   const std::string folder = testing::TempDir() + "/parrot_eval_" + std::to_string(getpid());
   std::filesystem::remove_all(folder);
@@ -61,7 +61,8 @@ TEST(EvalTest, AnInterruptedRunGoesOnWhereItWas) {
   const ChildResult rest = RunChild(command);
   EXPECT_THAT(rest.error, HasSubstr(std::to_string(num_answered) + " answers are there"));
   const json whole = json::parse(rest.output);
-  EXPECT_GE(whole["datasets"][0]["answered"], 9);
+  EXPECT_EQ(rest.exit_code, 0) << rest.error;
+  EXPECT_EQ(whole["datasets"][0]["answered"], 12);
   EXPECT_EQ(NumLines(folder + "/samples.jsonl"), 1 + 12);
   server.ExpectIdle();
   std::filesystem::remove_all(folder);
