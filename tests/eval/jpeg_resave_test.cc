@@ -58,7 +58,9 @@ TEST(JpegResave, PicturesAreTheReferences) {
   for (const json& line : ReadJsonLines("eval/prompts.jsonl.xz")) {
     const std::string name = line.at("image").at("jpeg_sha256").get<std::string>().substr(0, 16);
     images[name] = line.at("image");
-    sources[name] = pictures.at({line.at("dataset"), line.at("index")});
+    // Every row, whether it holds its picture or refers to another's.
+    const std::string& picture = pictures.at({line.at("dataset"), line.at("index")});
+    EXPECT_EQ(sources.emplace(name, picture).first->second, picture) << line.at("index");
   }
   ASSERT_EQ(images.size(), 22u);
   int num_exact = 0;
