@@ -40,6 +40,7 @@ std::vector<std::string> NeededWords(const SceneLabels& labels) {
 
 absl::StatusOr<WordIds> LoadLexicon(const std::string& path, const Tokenizer& tokenizer) {
   std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError("the lexicon cannot be read");
   const std::string text(std::istreambuf_iterator<char>(file), {});
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::InvalidArgumentError("the lexicon is no JSON object");
