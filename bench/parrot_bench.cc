@@ -100,6 +100,7 @@ void AddRunnerOptions(CLI::App* command, ModelRunnerOptions& options) {
   add("--head-quantization", cpu.head_quantization, "Empty: as --quantization");
   add("--vision-quantization", cpu.vision_quantization, "Of the tower and the projector");
   add("--kv-cache-dtype", cpu.kv_cache_dtype, "auto, float32, bfloat16, int8");
+  add("--packed-weights-dir", cpu.packed_weights_dir, "Folder of packed weights; empty: none");
 }
 
 void AddEngineOptions(CLI::App* command, EngineBenchmark& engine) {
@@ -113,6 +114,9 @@ void AddEngineOptions(CLI::App* command, EngineBenchmark& engine) {
   command->add_option("--context", engine.context_tokens, "Tokens in the cache of each of them")
       ->check(CLI::Range(1, 16384))
       ->capture_default_str();
+  command->add_flag("--hold-core",
+                    engine.holds_core,
+                    "Prompts and decoding beside a process that holds a core, too");
 }
 
 absl::Status RunKernels(const Settings& settings, Report& report) {

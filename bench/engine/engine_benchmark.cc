@@ -12,10 +12,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "bench/engine/core_holder.h"
 #include "bench/engine/step_submitter.h"
 #include "bench/model_sizes/model_sizes.h"
 #include "model/api/model_config.h"
 #include "model/api/model_executor.h"
+#include "model/kernels/worker_pool.h"
 #include "model/weights/dummy_weights.h"
 
 namespace parrot {
@@ -107,17 +109,46 @@ absl::Status MeasureImages(StepSubmitter& steps, Rows& rows) {
   return absl::OkStatus();
 }
 
+// Throughput of some work, alone and, with holds_core, beside a process that holds a core.
+absl::Status MeasureThroughput(const EngineBenchmark& benchmark,
+                               const std::string& figure,
+                               const std::function<absl::StatusOr<StageTimes>()>& step,
+                               const std::function<double(double seconds)>& throughput,
+                               Rows& rows) {
+  ASSIGN_OR_RETURN(const Repeated alone,
+                   rows.Measure(figure, step, [&](const StageTimes&, double seconds) {
+                     return std::vector<double>{throughput(seconds)};
+                   }));
+  rows.Add(figure, alone, 0);
+  if (!benchmark.holds_core) return absl::OkStatus();
+  const CoreHolder holder;
+  if (!holder.runs()) return absl::ResourceExhaustedError("no process to hold a core");
+  double held_before = 0.0;
+  const auto held_step = [&]() {
+    held_before = holder.CpuSeconds();
+    return step();
+  };
+  const double cores = kernels::DefaultNumThreads();
+  ASSIGN_OR_RETURN(
+      const Repeated held,
+      rows.Measure(figure + "_held", held_step, [&](const StageTimes&, double seconds) {
+        const double left = 1.0 - (holder.CpuSeconds() - held_before) / (cores * seconds);
+        const double tokens = throughput(seconds);
+        return std::vector<double>{tokens, 100.0 * tokens / (left * alone.values[0].median)};
+      }));
+  rows.Add(figure + "_held", held, 0);
+  rows.Add(figure + "_held_share", held, 1);
+  return absl::OkStatus();
+}
+
 absl::Status MeasurePrompts(const EngineBenchmark& benchmark, StepSubmitter& steps, Rows& rows) {
   for (const int32_t tokens : benchmark.prompt_tokens) {
-    const std::string figure = "prefill_" + std::to_string(tokens);
-    ASSIGN_OR_RETURN(const Repeated prefill,
-                     rows.Measure(
-                         figure,
-                         [&] { return steps.Prefill(tokens); },
-                         [tokens](const StageTimes&, double seconds) {
-                           return std::vector<double>{tokens / seconds};
-                         }));
-    rows.Add(figure, prefill, 0);
+    RETURN_IF_ERROR(MeasureThroughput(
+        benchmark,
+        "prefill_" + std::to_string(tokens),
+        [&] { return steps.Prefill(tokens); },
+        [&](double seconds) { return tokens / seconds; },
+        rows));
   }
   ASSIGN_OR_RETURN(const Repeated answer,
                    rows.Measure(
@@ -142,12 +173,12 @@ absl::Status MeasureDecode(const EngineBenchmark& benchmark, StepSubmitter& step
       } while (NowSeconds() - start < benchmark.sample_seconds);
       return all;
     };
-    const std::string figure = "decode_" + std::to_string(batch);
-    ASSIGN_OR_RETURN(const Repeated tokens,
-                     rows.Measure(figure, decode, [&](const StageTimes&, double seconds) {
-                       return std::vector<double>{batch * num_steps / seconds};
-                     }));
-    rows.Add(figure, tokens, 0);
+    RETURN_IF_ERROR(MeasureThroughput(
+        benchmark,
+        "decode_" + std::to_string(batch),
+        decode,
+        [&](double seconds) { return batch * num_steps / seconds; },
+        rows));
   }
   return absl::OkStatus();
 }

@@ -10,6 +10,9 @@
 //   prefill_N                            tokens/s of a prompt of N
 //   ttft_ms                              a question about a new image, to its first token
 //   decode_N                             tokens/s of N sequences together, behind a full cache
+//   prefill_N_held, decode_N_held        with holds_core: the same while another process computes
+//                                        on one core; and as a share (%) of what the cores' time
+//                                        that it left would have done alone: ..._held_share
 #ifndef PARROT_BENCH_ENGINE_ENGINE_BENCHMARK_H_
 #define PARROT_BENCH_ENGINE_ENGINE_BENCHMARK_H_
 
@@ -32,6 +35,7 @@ struct EngineBenchmark {
   std::vector<int32_t> prompt_tokens = {512, 641};
   std::vector<int32_t> batches = {1, 4, 16};  // sequences that decode together
   int32_t context_tokens = 641;               // in the cache of each of them
+  bool holds_core = false;
 };
 
 Table EmptyEngineTable();
