@@ -58,6 +58,7 @@ struct EmbeddingSpec {
   std::string name;  // "<name>.weight" [rows, size]
   int64_t rows = 0;
   int64_t size = 0;
+  bool is_head = false;  // the output head is tied to it
 };
 
 // Pixels to tower rows: normalise (table), cut into patches, multiply, put the class row first, add

@@ -19,9 +19,11 @@ LanguageModel::LanguageModel(const LanguageConfig& config,
                              const Backend& backend,
                              TensorSource& source)
     : backend_(backend),
-      embedding_(backend.MakeEmbedding(
-          {.name = "model.embed_tokens", .rows = config.vocab_rows, .size = config.hidden_size},
-          source)) {
+      embedding_(backend.MakeEmbedding({.name = "model.embed_tokens",
+                                        .rows = config.vocab_rows,
+                                        .size = config.hidden_size,
+                                        .is_head = config.tie_word_embeddings},
+                                       source)) {
   layers_.reserve(config.num_layers);
   for (int32_t i = 0; i < config.num_layers; ++i) layers_.push_back(MakeLayer(config, i, source));
   const bool tied = config.tie_word_embeddings;

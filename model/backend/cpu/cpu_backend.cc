@@ -120,13 +120,16 @@ at::Tensor CpuBackend::UploadPixels(std::span<const uint8_t* const> images,
 at::Tensor CpuBackend::Embed(const EmbeddingHandle& handle,
                              const at::Tensor& ids,
                              Workspace& workspace) const {
-  const at::Tensor& table = static_cast<const EmbeddingImpl&>(handle).table;
-  const int64_t size = table.size(1);
+  const auto& embedding = static_cast<const EmbeddingImpl&>(handle);
+  const at::Tensor& table = embedding.table;
+  const int64_t size = table.defined() ? table.size(1) : embedding.matrix.shape().in_features;
   at::Tensor out = Cpu(workspace).Floats({ids.size(0), size});
   const int32_t* wanted = ids.const_data_ptr<int32_t>();
   float* to = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < ids.size(0); ++i, to += size) {
-    if (table.scalar_type() == at::kFloat) {
+    if (!table.defined()) {
+      embedding.matrix.ReadRow(wanted[i], to);
+    } else if (table.scalar_type() == at::kFloat) {
       std::copy_n(table.const_data_ptr<float>() + wanted[i] * size, size, to);
     } else {
       // c10's conversion is a shift.
@@ -319,7 +322,7 @@ at::Tensor CpuBackend::Logits(const LmHeadHandle& handle,
   at::Tensor out = w.Floats({count, impl.spec.head.out_features});
   w.rows.Pack(w.threads, count, impl.norm.spec.size, impl.head.activations(), source);
   Multiply(w,
-           {.weights = &impl.head,
+           {.weights = impl.head,
             .epilogue = {.out = out.mutable_data_ptr<float>(),
                          .out_stride = impl.spec.head.out_features}});
   return out;

@@ -189,7 +189,13 @@ GateUpWeights::GateUpWeights(const LinearSpec& gate, const LinearSpec& up, const
 }
 
 EmbeddingImpl::EmbeddingImpl(const EmbeddingSpec& spec, const Loader& loader) {
-  const bool is_bf16 = loader.options().plain_format == WeightFormat::kBFloat16;
+  const WeightFormat plain = loader.options().plain_format;
+  if (spec.is_head && loader.options().head.format == plain) {
+    matrix = loader.MakeMatrix(spec.rows, spec.size, WeightRole::kHead);
+    loader.Add(matrix, spec.name, spec.rows, spec.size);
+    return;
+  }
+  const bool is_bf16 = plain == WeightFormat::kBFloat16;
   table = loader.Table(
       spec.name + ".weight", {spec.rows, spec.size}, is_bf16 ? at::kBFloat16 : at::kFloat);
 }
@@ -247,13 +253,17 @@ MoeImpl::MoeImpl(const MoeSpec& spec, const Loader& loader)
 }
 
 LmHeadImpl::LmHeadImpl(const LmHeadSpec& spec, const EmbeddingHandle* tied, const Loader& loader)
-    : spec(spec),
-      norm(spec.norm, loader),
-      head(loader.MakeMatrix(spec.head.out_features, spec.head.in_features, WeightRole::kHead)) {
-  if (tied == nullptr) {
-    loader.Add(head, spec.head.name, spec.head.out_features, spec.head.in_features);
+    : spec(spec), norm(spec.norm, loader), head(&own_) {
+  const auto* embedding = static_cast<const EmbeddingImpl*>(tied);
+  if (embedding != nullptr && !embedding->table.defined()) {
+    head = &embedding->matrix;
+    return;
+  }
+  own_ = loader.MakeMatrix(spec.head.out_features, spec.head.in_features, WeightRole::kHead);
+  if (embedding == nullptr) {
+    loader.Add(own_, spec.head.name, spec.head.out_features, spec.head.in_features);
   } else {
-    loader.AddTensor(head, static_cast<const EmbeddingImpl*>(tied)->table);
+    loader.AddTensor(own_, embedding->table);
   }
 }
 

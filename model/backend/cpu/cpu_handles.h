@@ -97,7 +97,9 @@ struct LinearImpl : LinearHandle {
 
 struct EmbeddingImpl : EmbeddingHandle {
   EmbeddingImpl(const EmbeddingSpec& spec, const Loader& loader);
-  at::Tensor table;  // [rows, size] fp32 or bf16
+  // [rows, size] fp32 or bf16; undefined where `matrix`, the tied head's, has the same values.
+  at::Tensor table;
+  kernels::PackedMatrix matrix;
 };
 
 struct PatchEmbeddingImpl : PatchEmbeddingHandle {
@@ -149,7 +151,10 @@ struct LmHeadImpl : LmHeadHandle {
   LmHeadImpl(const LmHeadSpec& spec, const EmbeddingHandle* tied, const Loader& loader);
   LmHeadSpec spec;
   NormWeights norm;
-  kernels::PackedMatrix head;
+  const kernels::PackedMatrix* head;  // the tied embedding's or the own one
+
+ private:
+  kernels::PackedMatrix own_;
 };
 
 }  // namespace parrot::cpu

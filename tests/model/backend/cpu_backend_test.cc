@@ -269,14 +269,19 @@ TEST_P(CpuBackendTest, ExpertsAndRouterAreTheReferences) {
 }
 
 TEST_P(CpuBackendTest, LogitsAreOfTheRowsAskedFor) {
-  const EmbeddingSpec embedding = {.name = "embed", .rows = 53, .size = kHidden};
   const LmHeadSpec spec = {.norm = RmsNorm(kHidden),
                            .head = MakeLinearSpec("head", kHidden, 53, false)};
   const at::Tensor x = RandomTensor(4, {6, kHidden}, at::kFloat, 2.0);
-  for (const bool tied : {false, true}) {
+  // The head of its own, the embedding's values packed once more, the embedding itself.
+  for (const auto& [tied, is_head] :
+       {std::pair(false, false), std::pair(true, false), std::pair(true, true)}) {
+    SCOPED_TRACE(testing::Message() << tied << is_head);
+    const EmbeddingSpec embedding = {
+        .name = "embed", .rows = 53, .size = kHidden, .is_head = is_head};
+    const bool is_tied = tied;
     const auto run = [&](const Backend& b, Workspace& w, at::Tensor* normed) {
       const auto table = b.MakeEmbedding(embedding, source_);
-      const auto head = b.MakeLmHead(spec, tied ? table.get() : nullptr, source_);
+      const auto head = b.MakeLmHead(spec, is_tied ? table.get() : nullptr, source_);
       const at::Tensor rows = b.UploadIds(std::vector<int32_t>{5, 0, 5}, w);
       const at::Tensor looked_up = b.Embed(*table, rows, w);
       return at::cat({b.Logits(*head, x, rows, normed, w), looked_up}, 1);
