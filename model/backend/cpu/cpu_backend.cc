@@ -320,7 +320,7 @@ at::Tensor CpuBackend::Logits(const LmHeadHandle& handle,
                   impl.norm.spec.size);
   }
   at::Tensor out = w.Floats({count, impl.spec.head.out_features});
-  w.rows.Pack(w.threads, count, impl.norm.spec.size, impl.head.activations(), source);
+  w.rows.Pack(w.threads, count, impl.norm.spec.size, impl.head->activations(), source);
   Multiply(w,
            {.weights = impl.head,
             .epilogue = {.out = out.mutable_data_ptr<float>(),
