@@ -122,6 +122,7 @@ class RealModelTest : public testing::TestWithParam<const char*> {
     options.grpc_port = 0;
     options.admin_address.clear();
     options.device = "cpu";
+    options.dtype = "float32";
     options.kv_cache_memory_bytes = int64_t{128} << 20;
     options.max_images_per_prompt = 2;
     options.max_queue_size = kClients;

@@ -35,7 +35,7 @@ class Server:
             [options.bin / "parrot-server", "--model",
              options.golden / "checkpoints" / options.checkpoint, "--grpc-port=0", "--http-port=0",
              "--admin-address=127.0.0.1:0", "--lame-duck=0s", "--limit-mm-per-prompt=image=2",
-             "--max-num-seqs=32", "--max-queue-size=64"],
+             "--max-num-seqs=32", "--max-queue-size=64", "--dtype=float32"],
             stderr=self.log, stdout=self.log)
         self.target = self._wait_for_target()
 
