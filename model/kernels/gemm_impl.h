@@ -21,20 +21,28 @@ namespace parrot::kernels::internal {
 struct TileSpan {
   const std::byte* a = nullptr;  // [word][R]
   const float* sums = nullptr;   // [run][R]
-  const std::byte* b = nullptr;
+  const std::byte* b = nullptr;  // weights
+  int64_t group_gap = 0;         // bytes between those of two groups
+  const std::byte* scales = nullptr;
+  int64_t scales_stride = 0;  // bytes from one group's to the next one's
   int64_t panel_bytes = 0;
-  int64_t scale_bytes = 0;
   int64_t group = 0;
-  int64_t count = 0;   // input features
-  int64_t ahead = 0;   // bytes from the weights that are read to those to be prefetched
+  int64_t count = 0;  // input features
+  // What to prefetch: without `ahead`, the weights that come kStreamAhead bytes later; else with
+  // each step two lines of it, which may be one.
+  const std::byte* ahead = nullptr;
+  int64_t ahead_second = 0;  // bytes from the first to the second
+  int64_t ahead_step = 0;
   float* c = nullptr;  // [R][c_stride]
   int64_t c_stride = 0;
 };
 
+// As far as memory is behind, for weights that are read once.
+inline constexpr int64_t kStreamAhead = 1024;
+
 template <typename V, typename W, int R, int P>
 struct Tile {
   using F = typename V::F;
-  static constexpr bool kZeroPoints = W::kFormat == WeightFormat::kInt4;
   static constexpr int64_t kStepWords = kStep / W::kFeatures;
   F sum[R][P][2];
 
@@ -54,23 +62,35 @@ struct Tile {
     }
   }
 
-  // sum += a b over `count` input features.
-  [[gnu::always_inline]] void Run(const TileSpan& t,
-                                  const std::byte* a,
-                                  const std::byte* b,
-                                  int64_t count) {
+  // Of a step.
+  [[gnu::always_inline]] static const std::byte* Prefetch(const TileSpan& t,
+                                                          const std::byte* b,
+                                                          const std::byte* ahead) {
+    if (P == 1 && ahead != nullptr) {
+      V::Prefetch(ahead);
+      V::Prefetch(ahead + t.ahead_second);
+      return ahead + t.ahead_step;
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+      for (int64_t line = 0; line < kStepWords * W::kWeightBytes; line += 64) {
+        V::Prefetch(b + kStreamAhead + p * t.panel_bytes + line);
+      }
+    }
+    return ahead;
+  }
+
+  // sum += a b over `count` input features. Returns what to prefetch next.
+  [[gnu::always_inline]] const std::byte* Run(const TileSpan& t,
+                                              const std::byte* a,
+                                              const std::byte* b,
+                                              int64_t count,
+                                              const std::byte* ahead) {
     const int64_t panel_bytes = t.panel_bytes;
-    const std::byte* ahead = b + t.ahead;
     int64_t k = 0;
     for (; k + kStep <= count; k += kStep) {
-#pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 16
-        for (int64_t line = 0; line < kStepWords * W::kWeightBytes; line += 64) {
-          V::Prefetch(ahead + p * panel_bytes + line);
-        }
-      }
-      ahead += kStepWords * W::kWeightBytes;
+      ahead = Prefetch(t, b, ahead);
       Row<0>(a, b, panel_bytes);
       Row<1>(a, b, panel_bytes);
       if constexpr (kStepWords == 4) {
@@ -85,6 +105,7 @@ struct Tile {
       a += R * kWordBytes;
       b += W::kWeightBytes;
     }
+    return ahead;
   }
 
   [[gnu::always_inline]] float* At(const TileSpan& t, int r, int p, int v) {
@@ -101,7 +122,7 @@ struct Tile {
         tile.sum[r][p][1] = V::Load(tile.At(t, r, p, 1));
       }
     }
-    tile.Run(t, t.a, t.b + t.scale_bytes, t.count);
+    tile.Run(t, t.a, t.b, t.count, t.ahead);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
@@ -113,9 +134,20 @@ struct Tile {
   }
 
   // c = fma(scale, sum, c), or with zero points fma(scale, sum - zero * (sum of a), c).
+  template <bool kZeroPoints>
   [[gnu::always_inline]] void AddGroup(const TileSpan& t,
                                        const float* sums,
                                        const std::byte* scales) {
+    float of_a[R];
+    if constexpr (kZeroPoints) {
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r) {
+        of_a[r] = sums[r];
+        if (t.group > kRun) {
+          of_a[r] = ((of_a[r] + sums[R + r]) + sums[2 * R + r]) + sums[3 * R + r];
+        }
+      }
+    }
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
@@ -130,11 +162,7 @@ struct Tile {
 #pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
           F s = sum[r][p][v];
-          if constexpr (kZeroPoints) {
-            float of_a = sums[r];
-            if (t.group > kRun) of_a = ((of_a + sums[R + r]) + sums[2 * R + r]) + sums[3 * R + r];
-            s = V::Fnma(zero, V::Set(of_a), s);
-          }
+          if constexpr (kZeroPoints) s = V::Fnma(zero, V::Set(of_a[r]), s);
           float* c = At(t, r, p, v);
           V::Store(c, V::Fma(scale, s, V::Load(c)));
         }
@@ -142,9 +170,12 @@ struct Tile {
     }
   }
 
+  template <bool kZeroPoints>
   static void Grouped(const TileSpan& t) {
     const std::byte* a = t.a;
     const std::byte* b = t.b;
+    const std::byte* scales = t.scales;
+    const std::byte* ahead = t.ahead;
     const float* sums = t.sums;
     for (int64_t left = t.count; left > 0; left -= t.group) {
       const int64_t count = left < t.group ? left : t.group;
@@ -155,10 +186,11 @@ struct Tile {
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) tile.sum[r][p][0] = tile.sum[r][p][1] = V::Zero();
       }
-      tile.Run(t, a, b + t.scale_bytes, padded);
-      tile.AddGroup(t, sums, b);
+      ahead = tile.Run(t, a, b, padded, ahead);
+      tile.template AddGroup<kZeroPoints>(t, sums, scales);
       a += padded / W::kFeatures * R * kWordBytes;
-      b += t.scale_bytes + padded / W::kFeatures * W::kWeightBytes;
+      b += padded / W::kFeatures * W::kWeightBytes + t.group_gap;
+      scales += t.scales_stride;
       sums += t.group / kRun * R;
     }
   }
@@ -175,17 +207,22 @@ constexpr int PanelsOf(int rows) {
   return 4 * rows <= kMaxRows<V> ? 4 : 2 * rows <= kMaxRows<V> ? 2 : 1;
 }
 
-template <typename V, typename W, bool kGrouped, int R, int P>
+// How sums come to be: over all input features, or group by group with scales, or zero points too.
+enum class SumOf { kAll, kGroups, kGroupsWithZeros };
+
+template <typename V, typename W, SumOf kSum, int R, int P>
 constexpr TileFunction TileOf() {
   if constexpr (P > 1 && P * R > kMaxRows<V>) {
     return nullptr;
+  } else if constexpr (kSum == SumOf::kAll) {
+    return Tile<V, W, R, P>::Plain;
   } else {
-    return kGrouped ? Tile<V, W, R, P>::Grouped : Tile<V, W, R, P>::Plain;
+    return Tile<V, W, R, P>::template Grouped<kSum == SumOf::kGroupsWithZeros>;
   }
 }
 
 // For 1, 2 and 4 panels.
-template <typename V, typename W, bool kGrouped>
+template <typename V, typename W, SumOf kSum>
 struct Tiles {
   TileFunction of[13][3] = {};
   constexpr Tiles() { Fill<kMaxRows<V>>(); }
@@ -193,83 +230,136 @@ struct Tiles {
  private:
   template <int R>
   constexpr void Fill() {
-    of[R][0] = TileOf<V, W, kGrouped, R, 1>();
-    of[R][1] = TileOf<V, W, kGrouped, R, 2>();
-    of[R][2] = TileOf<V, W, kGrouped, R, 4>();
+    of[R][0] = TileOf<V, W, kSum, R, 1>();
+    of[R][1] = TileOf<V, W, kSum, R, 2>();
+    of[R][2] = TileOf<V, W, kSum, R, 4>();
     if constexpr (R > 1) Fill<R - 1>();
   }
 };
 
-template <typename V, typename W, bool kGrouped>
-inline constexpr Tiles<V, W, kGrouped> kTiles;
+template <typename V, typename W, SumOf kSum>
+inline constexpr Tiles<V, W, kSum> kTiles;
 
+// `format`: of the weights as they are read, perhaps widened from the matrix's.
 template <typename V, template <typename, WeightFormat> typename Weights>
-TileFunction FindTile(const MatrixView& w, int64_t rows, int panels) {
+TileFunction FindTile(const MatrixView& w, WeightFormat format, int64_t rows, int panels) {
   using enum WeightFormat;
+  using enum SumOf;
   const int at = panels == 4 ? 2 : panels - 1;
-  switch (w.format) {
+  switch (format) {
     case kFloat32:
       if constexpr (Weights<V, kFloat32>::kFeatures == 1) {
-        return kTiles<V, Weights<V, kFloat32>, false>.of[rows][at];
+        return kTiles<V, Weights<V, kFloat32>, kAll>.of[rows][at];
       }
       break;  // never as pairs
     case kBFloat16:
-      return kTiles<V, Weights<V, kBFloat16>, false>.of[rows][at];
+      if (!w.grouped) return kTiles<V, Weights<V, kBFloat16>, kAll>.of[rows][at];
+      return w.format == kInt4 ? kTiles<V, Weights<V, kBFloat16>, kGroupsWithZeros>.of[rows][at]
+                               : kTiles<V, Weights<V, kBFloat16>, kGroups>.of[rows][at];
     case kInt8:
-      return w.grouped ? kTiles<V, Weights<V, kInt8>, true>.of[rows][at]
-                       : kTiles<V, Weights<V, kInt8>, false>.of[rows][at];
+      return w.grouped ? kTiles<V, Weights<V, kInt8>, kGroups>.of[rows][at]
+                       : kTiles<V, Weights<V, kInt8>, kAll>.of[rows][at];
     case kInt4:
-      return kTiles<V, Weights<V, kInt4>, true>.of[rows][at];
+      return kTiles<V, Weights<V, kInt4>, kGroupsWithZeros>.of[rows][at];
   }
   return nullptr;
 }
 
+// Input features that several blocks of rows take at a time: of those, a panel of weights as
+// bfloat16 (16 KiB for 8 lanes, 32 KiB for 16) and a block of rows share the first-level and the
+// second-level cache.
+inline constexpr int64_t kSpan = 512;
+// From so many blocks on it pays to widen weights once for all.
+constexpr int64_t WidenBlocks(WeightFormat format) {
+  return format == WeightFormat::kInt4 ? 3 : format == WeightFormat::kInt8 ? 8 : INT64_MAX;
+}
+
+// Panels [panel, + panels) of the task times its only block: weights as they come from memory.
 template <typename V, template <typename, WeightFormat> typename Weights>
-void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
-  // As far as memory is behind, for weights that are read once.
-  constexpr int64_t kStreamAhead = 1024;
-  constexpr int64_t kFeatures = Weights<V, WeightFormat::kInt8>::kFeatures;
+void MultiplyStream(const GemmTask& task) {
   const MatrixView& w = task.weights;
   const RowsView& a = task.rows;
-  const int64_t end_block = task.first_block + task.num_blocks;
-  // Nearly the same number of rows in all blocks: the largest decides.
-  const int most = PanelsOf<V>(static_cast<int>(a.rows_of(task.first_block)));
-  TileSpan t = {.panel_bytes = w.panel_bytes,
-                .scale_bytes = w.scale_bytes,
+  const int64_t rows = a.rows_of(task.first_block);
+  const int most = PanelsOf<V>(static_cast<int>(rows));
+  TileSpan t = {.a = a.data + task.first_block * a.block_bytes,
+                .sums = a.sums + task.first_block * a.runs * a.block_rows,
+                .group_gap = w.scale_bytes,
+                .scales_stride = w.group_bytes,
+                .panel_bytes = w.panel_bytes,
                 .group = w.group,
-                .count = count,
+                .count = a.in_features,
                 .c_stride = task.num_panels * 2 * V::kLanes};
   for (int64_t p = 0; p < task.num_panels;) {
     const int64_t left = task.num_panels - p;
     const int panels = left >= 4 && most == 4 ? 4 : left >= 2 && most >= 2 ? 2 : 1;
-    t.b = WeightsAt<V>(w, task.first_panel + p, task.first_in + k);
-    const std::byte* next = left > panels
-                                ? t.b + panels * w.panel_bytes
-                                : WeightsAt<V>(w, task.first_panel, task.first_in + k + count);
+    t.scales = WeightsAt<V>(w, task.first_panel + p, task.first_in);
+    t.b = t.scales + w.scale_bytes;
     t.c = task.sums + p * 2 * V::kLanes;
-    for (int64_t block = task.first_block; block < end_block; ++block) {
-      const int64_t rows = a.rows_of(block);
+    FindTile<V, Weights>(w, w.format, rows, panels)(t);
+    p += panels;
+  }
+}
+
+// Input features [k, + count) of all panels times all blocks. Weights that are narrower than
+// bfloat16 become it once for all blocks; whichever way a weight takes, its value is the same. Each
+// block prefetches its share of the next panel's weights.
+template <typename V, template <typename, WeightFormat> typename Weights>
+void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
+  using enum WeightFormat;
+  constexpr int64_t kFeatures = Weights<V, kInt8>::kFeatures;
+  alignas(64) uint16_t buffer[kSpan * 2 * V::kLanes];
+  const MatrixView& w = task.weights;
+  const RowsView& a = task.rows;
+  const bool widens = task.num_blocks >= WidenBlocks(w.format);
+  const int64_t lines = (count / kStep * w.step_bytes + 63) / 64;
+  const int64_t steps = (count + kStep - 1) / kStep;
+  TileSpan t = {.scales_stride = w.group_bytes,
+                .panel_bytes = w.panel_bytes,
+                .group = w.group,
+                .count = count,
+                .c_stride = task.num_panels * 2 * V::kLanes};
+  if (!widens) t.group_gap = w.scale_bytes;
+  const int64_t lines_per_step = lines <= steps * task.num_blocks ? 1 : 2;
+  for (int64_t p = 0; p < task.num_panels; ++p) {
+    t.scales = WeightsAt<V>(w, task.first_panel + p, task.first_in + k);
+    const std::byte* next = p + 1 < task.num_panels
+                                ? t.scales + w.panel_bytes
+                                : WeightsAt<V>(w, task.first_panel, task.first_in + k + count);
+    t.b = t.scales + w.scale_bytes;
+    if (widens) {
+      t.b = reinterpret_cast<const std::byte*>(buffer);
+      if (w.format == kInt8) {
+        Widen<V, Weights<V, kInt8>>(w, t.scales, count, buffer);
+      } else {
+        Widen<V, Weights<V, kInt4>>(w, t.scales, count, buffer);
+      }
+    }
+    t.c = task.sums + p * 2 * V::kLanes;
+    for (int64_t i = 0; i < task.num_blocks; ++i) {
+      const int64_t block = task.first_block + i, rows = a.rows_of(block);
       t.a = a.data + block * a.block_bytes + k / kFeatures * rows * kWordBytes;
       t.sums = a.sums + block * a.runs * a.block_rows + k / kRun * rows;
-      // Weights that are used again are in the cache: the last block brings the next ones.
-      t.ahead = task.num_blocks == 1 ? kStreamAhead : block + 1 == end_block ? next - t.b : 0;
-      FindTile<V, Weights>(w, rows, panels)(t);
+      const int64_t first_line = i * steps * lines_per_step;
+      const bool shares = first_line < lines;
+      t.ahead = shares ? next + 64 * first_line : t.b;
+      t.ahead_second = shares && lines_per_step == 2 ? 64 : 0;
+      t.ahead_step = shares ? 64 * lines_per_step : 0;
+      FindTile<V, Weights>(w, widens ? kBFloat16 : w.format, rows, 1)(t);
       t.c += a.block_rows * t.c_stride;
     }
-    p += panels;
   }
 }
 
 template <typename V, template <typename, WeightFormat> typename Weights>
 void Multiply(const GemmTask& task) {
-  // So many input features that a panel of weights (fp32: 64 KiB, int4: 8 KiB, for 16 lanes) stays
-  // in the second-level cache, a block of rows in the first-level one.
-  constexpr int64_t kSpan = 512;
   ZeroSums<V>(task);
-  const int64_t span = task.num_blocks == 1 ? task.rows.in_features : kSpan;
-  for (int64_t k = 0; k < task.rows.in_features; k += span) {
-    const int64_t left = task.rows.in_features - k;
-    MultiplySpan<V, Weights>(task, k, left < span ? left : span);
+  const int64_t size = task.rows.in_features;
+  if (task.num_blocks == 1) {
+    MultiplyStream<V, Weights>(task);
+  } else {
+    for (int64_t k = 0; k < size; k += kSpan) {
+      MultiplySpan<V, Weights>(task, k, size - k < kSpan ? size - k : kSpan);
+    }
   }
   FinishTask<V>(task);
 }

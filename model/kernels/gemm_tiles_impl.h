@@ -24,45 +24,15 @@ inline constexpr int64_t kTileItems = kTileRows * kTileIn;  // bfloat16s of a ti
 inline constexpr int64_t kTileSpan = 512;                   // input features
 inline constexpr uint32_t kZeroPair = 0;
 
-// Widens kStep input features at a time: scale * weight + offset, or the weight without scales.
-template <typename V, WeightFormat kFormat, bool kScaled>
-uint16_t* WidenSteps(const std::byte* from,
-                     int64_t steps,
-                     const typename V::F* scale,
-                     const typename V::F* offset,
-                     uint16_t* to) {
-  using W = PairWeights<V, kFormat>;
-  const auto store = [&](typename V::Pairs w, int v) {
-    if constexpr (kScaled) {
-      typename V::F even, odd;
-      V::SplitPairs(w, &even, &odd);
-      w = V::JoinPairs(V::Fma(scale[v], even, offset[v]), V::Fma(scale[v], odd, offset[v]));
-    }
-    V::StorePairs(to, w);
-    to += kTileIn;
-  };
-  for (int64_t i = 0; i < steps; ++i, from += 2 * W::kWeightBytes) {
-    typename V::Pairs w[4];
-    W::template Load<0>(from, &w[0], &w[1]);
-    W::template Load<1>(from, &w[2], &w[3]);
-    store(w[0], 0);
-    store(w[1], 1);
-    store(w[2], 0);
-    store(w[3], 1);
-  }
-  return to;
-}
-
-// The same with each group's scales before its weights: scale * (w - zero).
-template <typename V, WeightFormat kFormat>
-uint16_t* WidenGroups(const MatrixView& w, const std::byte* from, int64_t steps, uint16_t* to) {
-  for (int64_t left = steps; left > 0; left -= w.group / kStep) {
-    const int64_t count = left < w.group / kStep ? left : w.group / kStep;
+// The weights themselves, scale * (q - zero), rounded.
+template <typename V, typename W>
+uint16_t* WidenScaled(const MatrixView& w, const std::byte* from, int64_t count, uint16_t* to) {
+  for (int64_t left = count; left > 0; left -= w.group, from += w.group_bytes) {
     typename V::F scale[2], offset[2];
     for (int v = 0; v < 2; ++v) {
       const std::byte* at = from + v * 4 * V::kLanes;
       offset[v] = V::Zero();
-      if constexpr (kFormat == WeightFormat::kInt4) {
+      if constexpr (W::kFormat == WeightFormat::kInt4) {
         typename V::F zero;
         V::LoadBf16Pairs(reinterpret_cast<const uint16_t*>(at), &zero, &scale[v]);
         offset[v] = V::Fnma(scale[v], zero, offset[v]);
@@ -70,8 +40,15 @@ uint16_t* WidenGroups(const MatrixView& w, const std::byte* from, int64_t steps,
         scale[v] = V::Load(reinterpret_cast<const float*>(at));
       }
     }
-    to = WidenSteps<V, kFormat, true>(from + w.scale_bytes, count, scale, offset, to);
-    from += w.group_bytes;
+    const auto scaled = [&](typename V::Pairs q, int v) {
+      typename V::F even, odd;
+      V::SplitPairs(q, &even, &odd);
+      return V::JoinPairs(V::Fma(scale[v], even, offset[v]), V::Fma(scale[v], odd, offset[v]));
+    };
+    ForWords<W>(from + w.scale_bytes, left < w.group ? left : w.group, [&](auto q0, auto q1) {
+      W::StoreWide(to, scaled(q0, 0), scaled(q1, 1));
+      to += 2 * kTileIn;
+    });
   }
   return to;
 }
@@ -83,20 +60,18 @@ const uint16_t* TilesOf(const MatrixView& w,
                         const std::byte* from,
                         int64_t count,
                         uint16_t* buffer) {
-  const int64_t steps = (count + kStep - 1) / kStep;
+  using Bf16 = PairWeights<V, WeightFormat::kBFloat16>;
+  using Int8 = PairWeights<V, WeightFormat::kInt8>;
+  using Int4 = PairWeights<V, WeightFormat::kInt4>;
   uint16_t* end = buffer;
-  switch (w.format) {
-    case WeightFormat::kInt4:
-      end = WidenGroups<V, WeightFormat::kInt4>(w, from, steps, buffer);
-      break;
-    case WeightFormat::kInt8:
-      end = w.grouped ? WidenGroups<V, WeightFormat::kInt8>(w, from, steps, buffer)
-                      : WidenSteps<V, WeightFormat::kInt8, false>(
-                            from + w.scale_bytes, steps, nullptr, nullptr, buffer);
-      break;
-    default:
-      if (count % kTileIn == 0) return reinterpret_cast<const uint16_t*>(from);
-      end = WidenSteps<V, WeightFormat::kBFloat16, false>(from, steps, nullptr, nullptr, buffer);
+  if (w.format == WeightFormat::kInt4) {
+    end = WidenScaled<V, Int4>(w, from, count, buffer);
+  } else if (w.format == WeightFormat::kInt8) {
+    end = w.grouped ? WidenScaled<V, Int8>(w, from, count, buffer)
+                    : Widen<V, Int8>(w, from, count, buffer);
+  } else {
+    if (count % kTileIn == 0) return reinterpret_cast<const uint16_t*>(from);
+    end = Widen<V, Bf16>(w, from, count, buffer);
   }
   for (; (end - buffer) % (2 * kTileItems) != 0; end += kTileIn) {
     V::StorePairs(end, V::SetPair(&kZeroPair));

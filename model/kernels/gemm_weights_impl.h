@@ -43,6 +43,8 @@ struct FloatWeights {
   }
   static Vector Set(const std::byte* word) { return V::Set(*reinterpret_cast<const float*>(word)); }
   static Vector MultiplyAdd(Vector x, Vector w, Vector sum) { return V::Fma(x, w, sum); }
+  // As bfloat16 weights are packed, 2 * lanes of them; w0 and w1 are exact in it.
+  static void StoreWide(uint16_t* to, Vector w0, Vector w1) { V::StoreBf16Halves(to, w0, w1); }
 };
 
 template <typename V, WeightFormat kFormatOf>
@@ -70,7 +72,53 @@ struct PairWeights {
   static typename V::F MultiplyAdd(Vector x, Vector w, typename V::F sum) {
     return V::Dot(x, w, sum);
   }
+  static void StoreWide(uint16_t* to, Vector w0, Vector w1) {
+    V::StorePairs(to, w0);
+    V::StorePairs(to + 2 * V::kLanes, w1);
+  }
 };
+
+// Calls use(w0, w1) for each word of `count` input features at `from`, which with int4 are whole
+// steps.
+template <typename W, typename Use>
+[[gnu::always_inline]] inline void ForWords(const std::byte* from, int64_t count, const Use& use) {
+  typename W::Vector w0, w1;
+  if constexpr (W::kFormat != WeightFormat::kInt4) {
+    for (int64_t k = 0; k < count; k += W::kFeatures, from += W::kWeightBytes) {
+      W::template Load<0>(from, &w0, &w1);
+      use(w0, w1);
+    }
+  } else {
+    for (int64_t k = 0; k < count; k += kStep, from += kStep / W::kFeatures * W::kWeightBytes) {
+      W::template Load<0>(from, &w0, &w1);
+      use(w0, w1);
+      W::template Load<1>(from, &w0, &w1);
+      use(w0, w1);
+      if constexpr (W::kFeatures == 1) {
+        W::template Load<2>(from, &w0, &w1);
+        use(w0, w1);
+        W::template Load<3>(from, &w0, &w1);
+        use(w0, w1);
+      }
+    }
+  }
+}
+
+// The stored numbers of `count` input features of a panel, from a group's start on, as bfloat16
+// weights without scales. Returns the end.
+template <typename V, typename W>
+uint16_t* Widen(const MatrixView& w, const std::byte* from, int64_t count, uint16_t* to) {
+  const int64_t group = w.grouped ? w.group : count;
+  for (int64_t left = count; left > 0; left -= group, from += w.group_bytes) {
+    int64_t features = left < group ? left : group;
+    if (w.grouped) features = (features + kStep - 1) / kStep * kStep;  // as the panel has
+    ForWords<W>(from + w.scale_bytes, features, [&](auto w0, auto w1) {
+      W::StoreWide(to, w0, w1);
+      to += W::kFeatures * 2 * V::kLanes;
+    });
+  }
+  return to;
+}
 
 }  // namespace parrot::kernels::internal
 

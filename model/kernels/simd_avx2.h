@@ -55,6 +55,11 @@ struct Avx2 {
     *low = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
     *high = _mm256_castsi256_ps(And(words, kHighHalves));
   }
+  static void StoreBf16Halves(uint16_t* p, F low, F high) {
+    const __m256i words =
+        _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(low), 16), _mm256_castps_si256(high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+  }
   static void StoreBf16(uint16_t* p, F a) {
     const __m256i bits = _mm256_castps_si256(a);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));

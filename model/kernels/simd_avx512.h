@@ -60,6 +60,11 @@ struct Avx512 {
     *high = _mm512_castsi512_ps(
         _mm512_and_si512(words, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))));
   }
+  static void StoreBf16Halves(uint16_t* p, F low, F high) {
+    _mm512_storeu_si512(p,
+                        _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low), 16),
+                                        _mm512_castps_si512(high)));
+  }
   static void StoreBf16(uint16_t* p, F a) {
     const __m512i bits = _mm512_castps_si512(a);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

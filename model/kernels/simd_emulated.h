@@ -133,6 +133,13 @@ struct Emulated {
       std::memcpy(&high->lane[i], &high_bits, sizeof(high_bits));
     }
   }
+  // The inverse, for values that are bfloat16.
+  static void StoreBf16Halves(uint16_t* p, F low, F high) {
+    for (int i = 0; i < kLanes; ++i) {
+      p[2 * i] = ToBf16(low.lane[i]);
+      p[2 * i + 1] = ToBf16(high.lane[i]);
+    }
+  }
   // Rounded to nearest, halves to even. NaN is not kept apart from infinity.
   static void StoreBf16(uint16_t* p, F a) {
     for (int i = 0; i < kLanes; ++i) {
