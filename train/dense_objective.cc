@@ -49,11 +49,11 @@ absl::StatusOr<WordIds> LoadLexicon(const std::string& path, const Tokenizer& to
     if (!names.is_object())
       return absl::InvalidArgumentError(absl::StrCat("lexicon: ", kind, " is no object"));
     for (const auto& [name, forms] : names.items()) {
-      for (const Json& form : forms) {
-        if (!form.is_string()) return absl::InvalidArgumentError("lexicon: a word is no text");
-        ASSIGN_OR_RETURN(std::vector<TokenId> ids,
+      if (!forms.is_object()) return absl::InvalidArgumentError("lexicon: a word is no object");
+      for (const auto& [language, form] : forms.items()) {
+        if (!form.is_string()) return absl::InvalidArgumentError("lexicon: a form is no text");
+        ASSIGN_OR_RETURN(words[absl::StrCat(kind, "/", name)][language],
                          tokenizer.Encode(absl::StrCat(" ", form.get<std::string>())));
-        words[absl::StrCat(kind, "/", name)].push_back(std::move(ids));
       }
     }
   }
@@ -69,27 +69,41 @@ absl::StatusOr<std::unique_ptr<DenseObjective>> DenseObjective::Make(
     const TrainingModel& model) {
   std::unique_ptr<DenseObjective> objective(
       new DenseObjective(samples, encoder, labels, pictures, model));
+  for (const TrainingSample& sample : samples) {
+    if (!sample.language.empty()) objective->languages_.try_emplace(sample.language, 0);
+  }
+  int64_t num_languages = 0;
+  for (auto& [language, index] : objective->languages_) index = ++num_languages;
   const at::NoGradGuard no_grad;
   const std::unique_ptr<Workspace> workspace = model.backend().MakeWorkspace({});
-  std::vector<at::Tensor> rows;
+  std::vector<at::Tensor> words;
   for (const std::string& word : NeededWords(labels)) {
     const auto it = lexicon.find(word);
     if (it == lexicon.end() || it->second.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("the lexicon has no word for ", word));
     }
-    at::Tensor sum;
-    for (const std::vector<TokenId>& ids : it->second) {
-      const at::Tensor form = model.model()
-                                  .language()
-                                  .Embed(model.backend().UploadIds(ids, *workspace), *workspace)
-                                  .to(at::kFloat)
-                                  .sum(0);
-      sum = sum.defined() ? sum + form : form;
+    std::map<std::string, at::Tensor> forms;
+    std::vector<at::Tensor> all;
+    for (const auto& [language, ids] : it->second) {
+      forms[language] = model.model()
+                            .language()
+                            .Embed(model.backend().UploadIds(ids, *workspace), *workspace)
+                            .to(at::kFloat)
+                            .sum(0);
+      all.push_back(forms[language]);
     }
-    objective->words_[word] = static_cast<int64_t>(rows.size());
-    rows.push_back(sum / static_cast<double>(it->second.size()));
+    std::vector<at::Tensor> rows = {at::stack(all).mean(0)};
+    for (const auto& [language, index] : objective->languages_) {
+      if (!forms.contains(language)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("the lexicon has no word for ", word, " in ", language));
+      }
+      rows.push_back(forms[language]);
+    }
+    objective->words_[word] = static_cast<int64_t>(words.size());
+    words.push_back(at::stack(rows));
   }
-  objective->table_ = at::stack(rows);
+  objective->tables_ = at::stack(words, 1).contiguous();
   return objective;
 }
 
@@ -137,31 +151,37 @@ absl::StatusOr<std::unique_ptr<MicroBatch>> DenseObjective::Prepare(
 
 MicroBatchLoss DenseObjective::Loss(MicroBatch& micro_batch) const {
   auto& batch = static_cast<PictureTextBatch&>(micro_batch);
-  std::vector<std::vector<int64_t>> rows;
+  std::vector<int64_t> row_idx, word_idx, translated_idx;  // rows, words of tables_ in one list
+  int64_t num_rows = 0;
   for (const int64_t item : batch.items) {
-    const int64_t scene = labels_.Find(samples_[static_cast<size_t>(item)].image_path);
-    AppendRows(labels_.scenes[static_cast<size_t>(scene)], &rows);
-  }
-  std::vector<int64_t> row_idx, word_idx;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    for (const int64_t word : rows[i]) {
-      row_idx.push_back(static_cast<int64_t>(i));
-      word_idx.push_back(word);
+    const TrainingSample& sample = samples_[static_cast<size_t>(item)];
+    const auto language = languages_.find(sample.language);
+    const int64_t table = language == languages_.end() ? 0 : language->second * tables_.size(1);
+    std::vector<std::vector<int64_t>> rows;
+    AppendRows(labels_.scenes[static_cast<size_t>(labels_.Find(sample.image_path))], &rows);
+    for (const std::vector<int64_t>& row : rows) {
+      for (const int64_t word : row) {
+        row_idx.push_back(num_rows);
+        word_idx.push_back(word);
+        translated_idx.push_back(table + word);
+      }
+      ++num_rows;
     }
   }
-  const at::Device device = table_.device();
-  const auto num_rows = static_cast<int64_t>(rows.size());
-  const at::Tensor target = at::zeros({num_rows, table_.size(1)}, table_.options())
-                                .index_add(0,
-                                           UploadInt64(row_idx, device),
-                                           table_.index_select(0, UploadInt64(word_idx, device)));
-  const at::Tensor variance = (target - target.mean(0, /*keepdim=*/true)).square().mean();
+  const at::Device device = tables_.device();
+  const at::Tensor table = tables_.flatten(0, 1);
+  const auto sums = [&](const std::vector<int64_t>& words) {
+    return at::zeros({num_rows, table.size(1)}, table.options())
+        .index_add(
+            0, UploadInt64(row_idx, device), table.index_select(0, UploadInt64(words, device)));
+  };
   const TrainingModel::Visual visual = RunPictureText(batch, pictures_, model_);
-  const auto unexplained = [&](const at::Tensor& value) {
+  const auto unexplained = [](const at::Tensor& value, const at::Tensor& target) {
+    const at::Tensor variance = (target - target.mean(0, /*keepdim=*/true)).square().mean();
     return (value.to(at::kFloat) - target).square().mean() / variance;
   };
-  const at::Tensor projector = unexplained(visual.projected);
-  const at::Tensor moe = unexplained(visual.tokens);
+  const at::Tensor projector = unexplained(visual.projected, sums(word_idx));
+  const at::Tensor moe = unexplained(visual.tokens, sums(translated_idx));
   return {.loss = projector + moe,
           .targets = num_rows,
           .rows = num_rows,

@@ -1,8 +1,9 @@
 // DenseObjective: aligns projector and MoE with the language model's words before the model is
 // trained as a whole. Both are regressed on the sum of word embeddings of what stands in a patch
 // (shape, colour, size, cell, or digit; the background where there is nothing); the class row on
-// background, figures and digit together. A word's embedding is the mean over the lexicon's
-// languages of the sum over its tokens. No language model runs.
+// background, figures and digit together. A word's embedding is the sum over its tokens: for the
+// MoE of the word in the sample's language, so that the experts translate, for the projector, which
+// does not know the language, the mean over all. No language model runs.
 //
 // The loss is the unexplained share of the targets' variance, of F plus of V; metrics are the
 // explained shares. Without this, training everything at once from nothing was seen not to find the
@@ -28,16 +29,18 @@
 
 namespace parrot {
 
-// {"shape": {"star": ["star", "estrela", ...], ...}, "color": {...}, "size": {...},
-//  "cell": {"0": [...], ...}, "digit": {"5": ["5"], ...}, "background": {"white": [...]}}
-// -> token ids by "kind/name"; each word is taken with a space in front, as inside a sentence.
-using WordIds = std::map<std::string, std::vector<std::vector<TokenId>>, std::less<>>;
+// {"shape": {"star": {"en": "star", "pt": "estrela", ...}, ...}, "color": {...}, "size": {...},
+//  "cell": {"0": {...}, ...}, "digit": {"5": {"en": "5", ...}, ...}, "background": {...}}
+// -> token ids by "kind/name" and language; each word is taken with a space in front, as inside a
+// sentence.
+using WordIds = std::map<std::string, std::map<std::string, std::vector<TokenId>>, std::less<>>;
 absl::StatusOr<WordIds> LoadLexicon(const std::string& path, const Tokenizer& tokenizer);
 
 class DenseObjective : public Objective {
  public:
   // Everything is borrowed. Items are samples: of each, the picture's scene and the text for the
-  // router. INVALID_ARGUMENT when a name of the labels is not in the lexicon.
+  // router. INVALID_ARGUMENT when a name of the labels is not in the lexicon in each language of
+  // the samples; samples without a language take the mean.
   static absl::StatusOr<std::unique_ptr<DenseObjective>> Make(
       const std::vector<TrainingSample>& samples,
       const SampleEncoder& encoder,
@@ -61,7 +64,7 @@ class DenseObjective : public Objective {
                  FeatureCache& pictures,
                  const TrainingModel& model)
       : samples_(samples), encoder_(encoder), labels_(labels), pictures_(pictures), model_(model) {}
-  // Words of a row: positions in table_.
+  // Words of the scene's rows: positions in a language's table.
   void AppendRows(const SceneLabel& scene, std::vector<std::vector<int64_t>>* rows) const;
 
   const std::vector<TrainingSample>& samples_;
@@ -69,8 +72,9 @@ class DenseObjective : public Objective {
   const SceneLabels& labels_;
   FeatureCache& pictures_;
   const TrainingModel& model_;
-  std::map<std::string, int64_t, std::less<>> words_;  // "kind/name" -> row of table_
-  at::Tensor table_;                                   // [words, H] fp32
+  std::map<std::string, int64_t, std::less<>> words_;      // "kind/name" -> row of a table
+  std::map<std::string, int64_t, std::less<>> languages_;  // -> index into tables_, from 1
+  at::Tensor tables_;  // [1 + languages, words, H] fp32; the first is the mean
 };
 
 }  // namespace parrot

@@ -43,12 +43,16 @@ absl::Status CopyFiles(const fs::path& from, const fs::path& to) {
   return absl::OkStatus();
 }
 
-// The tokenizer's facts into config.json and generation_config.json.
-absl::Status FitToTokenizer(const fs::path& dir, const Tokenizer& tokenizer) {
+// The tokenizer's facts into config.json and generation_config.json. Returns initializer_range.
+absl::StatusOr<double> FitToTokenizer(const fs::path& dir, const Tokenizer& tokenizer) {
   const fs::path path = dir / "config.json";
   std::ifstream file(path, std::ios::binary);
   Json config = Json::parse(std::string(std::istreambuf_iterator<char>(file), {}), nullptr, false);
   if (!config.is_object()) return absl::InvalidArgumentError("config.json: is no JSON object");
+  const Json range = config.value("initializer_range", Json(0.02));
+  if (!range.is_number() || !(range > 0.0)) {
+    return absl::InvalidArgumentError("config.json: initializer_range is no positive number");
+  }
   config["vocab_size"] = std::max(config.value("vocab_size", 0), tokenizer.num_tokens());
   config["bos_token_id"] = tokenizer.end_of_text_id();
   config["eos_token_id"] = tokenizer.im_end_id();
@@ -60,11 +64,14 @@ absl::Status FitToTokenizer(const fs::path& dir, const Tokenizer& tokenizer) {
                            {"pad_token_id", tokenizer.end_of_text_id()},
                            {"transformers_version", "4.39.0"}};
   std::ofstream(dir / "generation_config.json") << generation.dump(2) << '\n';
-  return absl::OkStatus();
+  return range.get<double>();
 }
 
 // CLIP's and Qwen2's `_init_weights`, and torch's Linear.
-at::Tensor FreshTensor(const TensorSpec& spec, const ModelConfig& config, at::Generator& random) {
+at::Tensor FreshTensor(const TensorSpec& spec,
+                       const ModelConfig& config,
+                       double initializer_range,
+                       at::Generator& random) {
   at::Tensor tensor = at::empty(spec.shape, at::kFloat);
   const std::string_view name = spec.name;
   const auto has = [&](std::string_view part) { return name.find(part) != std::string_view::npos; };
@@ -80,10 +87,11 @@ at::Tensor FreshTensor(const TensorSpec& spec, const ModelConfig& config, at::Ge
     return tensor.uniform_(-bound, bound, random);
   }
   if (is_bias) return tensor.zero_();
-  double deviation = 0.02;
+  double deviation = initializer_range;
   if (spec.part == ModelPart::kVision) {
     const auto hidden = static_cast<double>(config.vision.hidden_size);
     const double depth = std::pow(2.0 * config.vision.num_layers, -0.5);
+    deviation = 0.02;
     if (has("class_embedding")) {
       deviation = std::pow(hidden, -0.5);
     } else if (has("q_proj") || has("k_proj") || has("v_proj")) {
@@ -110,7 +118,7 @@ absl::Status MakeFreshModel(const FreshModelOptions& options) {
   RETURN_IF_ERROR(CopyFiles(options.tokenizer_dir, out));
   RETURN_IF_ERROR(CopyFiles(options.config_dir, out));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(out.string()));
-  RETURN_IF_ERROR(FitToTokenizer(out, *tokenizer));
+  ASSIGN_OR_RETURN(const double initializer_range, FitToTokenizer(out, *tokenizer));
   ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(out.string()));
   config.moe.enabled = true;
   return CatchTorchErrors("making weights", [&] {
@@ -119,7 +127,7 @@ absl::Status MakeFreshModel(const FreshModelOptions& options) {
     std::vector<SafetensorsEntry> entries;
     const at::ScalarType type = ToScalarType(config.stored_dtype);
     for (const TensorSpec& spec : ExpectedTensors(config)) {
-      tensors.push_back(FreshTensor(spec, config, random).to(type));
+      tensors.push_back(FreshTensor(spec, config, initializer_range, random).to(type));
       entries.push_back({.name = spec.name,
                          .type = type == at::kFloat      ? SafetensorsType::kF32
                                  : type == at::kBFloat16 ? SafetensorsType::kBF16

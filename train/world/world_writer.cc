@@ -63,13 +63,15 @@ absl::Status ForEach(int count, int num_threads, const std::function<absl::Statu
   return result;
 }
 
-// {"shape": {"star": ["star", ...], ...}, "color", "size", "background", "cell": {"0": ...},
+// {"shape": {"star": {"en": "star", ...}, ...}, "color", "size", "background", "cell": {"0": ...},
 // "digit": {"0": ...}}: the citation form in each language.
 std::string LexiconJson(const std::vector<Phrasebook>& books) {
   nlohmann::ordered_json lexicon;
   const auto add = [&](const char* kind, AnswerKind answer_kind, int value, std::string_view name) {
     nlohmann::ordered_json& words = lexicon[kind][std::string(name)];
-    for (const Phrasebook& book : books) words.push_back(book.Name({answer_kind, value}));
+    for (const Phrasebook& book : books)
+      words[std::string(kLanguageCodes[static_cast<size_t>(book.language())])] =
+          book.Name({answer_kind, value});
   };
   const auto add_all = [&](const char* kind, AnswerKind answer_kind, const auto& names) {
     int value = 0;

@@ -61,7 +61,12 @@ TEST_F(WorldWriterTest, WritesEveryFile) {
   }
   const auto lexicon = nlohmann::json::parse(files.at("lexicon.json"));
   EXPECT_EQ(lexicon["shape"]["star"],
-            nlohmann::json({"star", "星形", "estrela", "نجمة", "yıldız", "звезда"}));
+            nlohmann::json({{"en", "star"},
+                            {"zh", "星形"},
+                            {"pt", "estrela"},
+                            {"ar", "نجمة"},
+                            {"tr", "yıldız"},
+                            {"ru", "звезда"}}));
   EXPECT_EQ(lexicon["cell"].size(), 9U);
   const std::string& tsv = files.at("eval/Mini-MMMB-open_cn.tsv");
   const std::string row = tsv.substr(tsv.find('\n') + 1, tsv.find('\n', tsv.find('\n') + 1));
