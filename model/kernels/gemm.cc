@@ -73,9 +73,8 @@ void PackedRows::Pack(WorkerPool& pool,
   in_features_ = in_features;
   activations_ = activations;
   RowsView view(*this);
-  const int64_t block_sums = view.runs * view.block_rows;
   data_.Reserve(view.blocks *
-                (view.block_bytes + block_sums * static_cast<int64_t>(sizeof(float))));
+                (view.block_bytes + view.block_sums() * static_cast<int64_t>(sizeof(float))));
   view = RowsView(*this);
   std::byte* data = data_.as<std::byte>();
   auto* sums = reinterpret_cast<float*>(data + view.blocks * view.block_bytes);
@@ -86,7 +85,7 @@ void PackedRows::Pack(WorkerPool& pool,
                  view.rows_of(block),
                  view,
                  data + block * view.block_bytes,
-                 sums + block * block_sums);
+                 sums + block * view.block_sums());
   });
 }
 

@@ -20,7 +20,7 @@ namespace parrot::kernels::internal {
 // Some input features of a tile.
 struct TileSpan {
   const std::byte* a = nullptr;  // [word][R]
-  const float* sums = nullptr;   // [run][R]
+  const float* sums = nullptr;   // [group][R]
   const std::byte* b = nullptr;  // weights
   int64_t group_gap = 0;         // bytes between those of two groups
   const std::byte* scales = nullptr;
@@ -53,6 +53,8 @@ struct Tile {
     for (int p = 0; p < P; ++p) {
       typename W::Vector w0, w1;
       W::template Load<kWord>(b + p * panel_bytes, &w0, &w1);
+      // Activations are read anew for each panel: GCC would keep them in registers that sums need.
+      if constexpr (R > 2 && P > 1) asm("" : "+r"(a));
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) {
         const typename W::Vector x = W::Set(a + kWordBytes * (kWord * R + r));
@@ -67,8 +69,8 @@ struct Tile {
                                                           const std::byte* b,
                                                           const std::byte* ahead) {
     if (P == 1 && ahead != nullptr) {
-      V::Prefetch(ahead);
-      V::Prefetch(ahead + t.ahead_second);
+      V::PrefetchFar(ahead);
+      V::PrefetchFar(ahead + t.ahead_second);
       return ahead + t.ahead_step;
     }
 #pragma GCC unroll 4
@@ -138,16 +140,6 @@ struct Tile {
   [[gnu::always_inline]] void AddGroup(const TileSpan& t,
                                        const float* sums,
                                        const std::byte* scales) {
-    float of_a[R];
-    if constexpr (kZeroPoints) {
-#pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        of_a[r] = sums[r];
-        if (t.group > kRun) {
-          of_a[r] = ((of_a[r] + sums[R + r]) + sums[2 * R + r]) + sums[3 * R + r];
-        }
-      }
-    }
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
@@ -162,7 +154,7 @@ struct Tile {
 #pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
           F s = sum[r][p][v];
-          if constexpr (kZeroPoints) s = V::Fnma(zero, V::Set(of_a[r]), s);
+          if constexpr (kZeroPoints) s = V::Fnma(zero, V::Set(sums[r]), s);
           float* c = At(t, r, p, v);
           V::Store(c, V::Fma(scale, s, V::Load(c)));
         }
@@ -191,7 +183,7 @@ struct Tile {
       a += padded / W::kFeatures * R * kWordBytes;
       b += padded / W::kFeatures * W::kWeightBytes + t.group_gap;
       scales += t.scales_stride;
-      sums += t.group / kRun * R;
+      sums += R;
     }
   }
 };
@@ -269,10 +261,8 @@ TileFunction FindTile(const MatrixView& w, WeightFormat format, int64_t rows, in
 // bfloat16 (16 KiB for 8 lanes, 32 KiB for 16) and a block of rows share the first-level and the
 // second-level cache.
 inline constexpr int64_t kSpan = 512;
-// From so many blocks on it pays to widen weights once for all.
-constexpr int64_t WidenBlocks(WeightFormat format) {
-  return format == WeightFormat::kInt4 ? 3 : format == WeightFormat::kInt8 ? 8 : INT64_MAX;
-}
+// From so many blocks on it pays to widen int8 and int4 once for all.
+inline constexpr int64_t kWidenBlocks = 8;
 
 // Panels [panel, + panels) of the task times its only block: weights as they come from memory.
 template <typename V, template <typename, WeightFormat> typename Weights>
@@ -282,7 +272,7 @@ void MultiplyStream(const GemmTask& task) {
   const int64_t rows = a.rows_of(task.first_block);
   const int most = PanelsOf<V>(static_cast<int>(rows));
   TileSpan t = {.a = a.data + task.first_block * a.block_bytes,
-                .sums = a.sums + task.first_block * a.runs * a.block_rows,
+                .sums = a.SumsAt(task.first_block, w.group, 0),
                 .group_gap = w.scale_bytes,
                 .scales_stride = w.group_bytes,
                 .panel_bytes = w.panel_bytes,
@@ -310,7 +300,7 @@ void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
   alignas(64) uint16_t buffer[kSpan * 2 * V::kLanes];
   const MatrixView& w = task.weights;
   const RowsView& a = task.rows;
-  const bool widens = task.num_blocks >= WidenBlocks(w.format);
+  const bool widens = (w.format == kInt8 || w.format == kInt4) && task.num_blocks >= kWidenBlocks;
   const int64_t lines = (count / kStep * w.step_bytes + 63) / 64;
   const int64_t steps = (count + kStep - 1) / kStep;
   TileSpan t = {.scales_stride = w.group_bytes,
@@ -338,7 +328,7 @@ void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
     for (int64_t i = 0; i < task.num_blocks; ++i) {
       const int64_t block = task.first_block + i, rows = a.rows_of(block);
       t.a = a.data + block * a.block_bytes + k / kFeatures * rows * kWordBytes;
-      t.sums = a.sums + block * a.runs * a.block_rows + k / kRun * rows;
+      t.sums = a.SumsAt(block, w.group, k);
       const int64_t first_line = i * steps * lines_per_step;
       const bool shares = first_line < lines;
       t.ahead = shares ? next + 64 * first_line : t.b;

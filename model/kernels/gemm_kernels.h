@@ -24,7 +24,9 @@ struct RowsView {
   explicit RowsView(const PackedRows& rows);
 
   const std::byte* data = nullptr;  // [block][block_bytes]
-  const float* sums = nullptr;      // [block][runs][block_rows], of them [runs][rows of the block]
+  // [block][runs + runs / 4][block_rows], of them [runs][rows of the block] over kRun input
+  // features each, then [runs / 4][rows of the block] over four times as many.
+  const float* sums = nullptr;
   int64_t in_features = 0;
   int64_t padded_in = 0;
   int64_t runs = 0;  // a multiple of 4
@@ -40,6 +42,12 @@ struct RowsView {
   }
   [[gnu::always_inline]] int64_t first_row(int64_t block) const {
     return block * least_rows + (block < larger_blocks ? block : larger_blocks);
+  }
+  [[gnu::always_inline]] int64_t block_sums() const { return (runs + runs / 4) * block_rows; }
+  // Of groups of so many input features, from feature k on: [group][rows of the block].
+  [[gnu::always_inline]] const float* SumsAt(int64_t block, int64_t group, int64_t k) const {
+    const int64_t first = group > kRun ? runs : 0;
+    return sums + block * block_sums() + (first + k / group) * rows_of(block);
   }
 };
 

@@ -140,6 +140,11 @@ void PackBlock(const PackedRows::Source& source,
       }
     }
   }
+  float* groups = sums + view.runs * num_rows;
+  for (int64_t i = 0; i < view.runs / 4 * num_rows; ++i) {
+    const float* first = sums + i / num_rows * 4 * num_rows + i % num_rows;
+    groups[i] = ((first[0] + first[num_rows]) + first[2 * num_rows]) + first[3 * num_rows];
+  }
 }
 
 template <typename V>

@@ -42,7 +42,7 @@ struct FloatWeights {
     }
   }
   static Vector Set(const std::byte* word) { return V::Set(*reinterpret_cast<const float*>(word)); }
-  static Vector MultiplyAdd(Vector x, Vector w, Vector sum) { return V::Fma(x, w, sum); }
+  static Vector MultiplyAdd(Vector x, Vector w, Vector sum) { return V::Accumulate(x, w, sum); }
   // As bfloat16 weights are packed, 2 * lanes of them; w0 and w1 are exact in it.
   static void StoreWide(uint16_t* to, Vector w0, Vector w1) { V::StoreBf16Halves(to, w0, w1); }
 };

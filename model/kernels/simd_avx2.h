@@ -29,6 +29,12 @@ struct Avx2 {
   static F Min(F a, F b) { return _mm256_min_ps(a, b); }
   static F Sqrt(F a) { return _mm256_sqrt_ps(a); }
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  // Written out: a product's sums take nearly all registers, and GCC, free to choose which operand
+  // to overwrite, would move one of them to memory in each step.
+  static F Accumulate(F a, F b, F c) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+    return c;
+  }
   static F Fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
   static F Round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static F PowerOfTwo(F a) {
@@ -77,8 +83,7 @@ struct Avx2 {
   static F LoadUint4(const uint8_t* p) {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m256i shifted = _mm256_srli_epi32(words, 8 * (kNibble / 2));
-    return _mm256_cvtepi32_ps(
-        _mm256_and_si256(shifted, _mm256_set1_epi32(kNibble % 2 == 0 ? 15 : 240)));
+    return _mm256_cvtepi32_ps(And(shifted, kNibble % 2 == 0 ? kLowNibbles : kHighNibbles));
   }
   // Always inline: GCC drops calls of a function that has no other effect.
   [[gnu::always_inline]] static void Prefetch(const void* p) {
@@ -92,8 +97,12 @@ struct Avx2 {
   struct alignas(32) Words {
     uint64_t half[4];
   };
-  static constexpr uint64_t kHighHalf = 0xffff0000ffff0000u;
-  static constexpr Words kHighHalves = {{kHighHalf, kHighHalf, kHighHalf, kHighHalf}};
+  static constexpr Words kHighHalves = {
+      {0xffff0000ffff0000u, 0xffff0000ffff0000u, 0xffff0000ffff0000u, 0xffff0000ffff0000u}};
+  static constexpr Words kLowNibbles = {
+      {0x0000000f0000000fu, 0x0000000f0000000fu, 0x0000000f0000000fu, 0x0000000f0000000fu}};
+  static constexpr Words kHighNibbles = {
+      {0x000000f0000000f0u, 0x000000f0000000f0u, 0x000000f0000000f0u, 0x000000f0000000f0u}};
   // From memory: the products' sums need all registers, and GCC would rather move sums to memory.
   static __m256i And(__m256i a, const Words& mask) {
     __m256i r;

@@ -80,6 +80,8 @@ struct Emulated {
     for (int i = 0; i < kLanes; ++i) c.lane[i] = std::fma(a.lane[i], b.lane[i], c.lane[i]);
     return c;
   }
+  // The same, for the sums of a product.
+  static F Accumulate(F a, F b, F c) { return Fma(a, b, c); }
   // c - a * b, rounded once.
   static F Fnma(F a, F b, F c) {
     for (int i = 0; i < kLanes; ++i) c.lane[i] = std::fma(-a.lane[i], b.lane[i], c.lane[i]);
