@@ -139,6 +139,7 @@ void Gemm(WorkerPool& pool,
     const int64_t num_chunks = DivideUp(rows.blocks, chunk);
     const int64_t first_block = i % num_chunks * chunk;
     const int64_t first_panel = i / num_chunks * group;
+    const int64_t next_panel = (i + pool.num_threads()) / num_chunks * group;
     kernels.multiply({.rows = rows,
                       .weights = weights,
                       .first_in = part->first_in,
@@ -146,6 +147,7 @@ void Gemm(WorkerPool& pool,
                       .num_blocks = std::min(chunk, rows.blocks - first_block),
                       .first_panel = first_panel,
                       .num_panels = std::min(group, weights.panels - first_panel),
+                      .next_panel = next_panel < weights.panels ? next_panel : first_panel,
                       .epilogue = &part->epilogue,
                       .sums = scratch.data_.as<float>() + thread * sums});
   });

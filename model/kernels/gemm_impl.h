@@ -28,8 +28,11 @@ struct TileSpan {
   int64_t panel_bytes = 0;
   int64_t group = 0;
   int64_t count = 0;  // input features
-  // What to prefetch: without `ahead`, the weights that come kStreamAhead bytes later; else with
-  // each step two lines of it, which may be one.
+  // What to prefetch: without `ahead`, the weights that come kStreamAhead bytes later, which from
+  // `stream_end` on are those of the next tile, `stream_gap` bytes further on; else with each step
+  // two lines of it, which may be one.
+  const std::byte* stream_end = nullptr;
+  int64_t stream_gap = 0;
   const std::byte* ahead = nullptr;
   int64_t ahead_second = 0;  // bytes from the first to the second
   int64_t ahead_step = 0;
@@ -73,11 +76,13 @@ struct Tile {
       V::PrefetchFar(ahead + t.ahead_second);
       return ahead + t.ahead_step;
     }
+    b += kStreamAhead;
+    if (b >= t.stream_end) b += t.stream_gap;
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
       for (int64_t line = 0; line < kStepWords * W::kWeightBytes; line += 64) {
-        V::Prefetch(b + kStreamAhead + p * t.panel_bytes + line);
+        V::Prefetch(b + p * t.panel_bytes + line);
       }
     }
     return ahead;
@@ -284,6 +289,10 @@ void MultiplyStream(const GemmTask& task) {
     const int panels = left >= 4 && most == 4 ? 4 : left >= 2 && most >= 2 ? 2 : 1;
     t.scales = WeightsAt<V>(w, task.first_panel + p, task.first_in);
     t.b = t.scales + w.scale_bytes;
+    const std::byte* next = left > panels ? t.scales + panels * w.panel_bytes
+                                          : WeightsAt<V>(w, task.next_panel, task.first_in);
+    t.stream_end = WeightsAt<V>(w, task.first_panel + p, task.first_in + a.in_features);
+    t.stream_gap = next - t.stream_end;
     t.c = task.sums + p * 2 * V::kLanes;
     FindTile<V, Weights>(w, w.format, rows, panels)(t);
     p += panels;
@@ -312,9 +321,10 @@ void MultiplySpan(const GemmTask& task, int64_t k, int64_t count) {
   const int64_t lines_per_step = lines <= steps * task.num_blocks ? 1 : 2;
   for (int64_t p = 0; p < task.num_panels; ++p) {
     t.scales = WeightsAt<V>(w, task.first_panel + p, task.first_in + k);
-    const std::byte* next = p + 1 < task.num_panels
-                                ? t.scales + w.panel_bytes
-                                : WeightsAt<V>(w, task.first_panel, task.first_in + k + count);
+    const std::byte* next = p + 1 < task.num_panels ? t.scales + w.panel_bytes
+                            : k + count < a.in_features
+                                ? WeightsAt<V>(w, task.first_panel, task.first_in + k + count)
+                                : WeightsAt<V>(w, task.next_panel, task.first_in);
     t.b = t.scales + w.scale_bytes;
     if (widens) {
       t.b = reinterpret_cast<const std::byte*>(buffer);

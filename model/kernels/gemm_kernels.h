@@ -88,6 +88,7 @@ struct GemmTask {
   int64_t num_blocks = 0;
   int64_t first_panel = 0;
   int64_t num_panels = 0;
+  int64_t next_panel = 0;  // that the thread is likely to begin its next task with
   const Epilogue* epilogue = nullptr;
   float* sums = nullptr;  // [num_blocks][block_rows][num_panels][2 * lanes], the thread's own
 };
