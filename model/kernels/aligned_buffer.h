@@ -1,5 +1,6 @@
-// Memory for vectors and tiles: aligned to a cache line, a large one asks for huge pages. Moves,
-// does not copy.
+// Memory for vectors and tiles: aligned to a cache line, a large one asks for huge pages. It ends
+// (but for the rest of a cache line) where a page begins that nobody may touch: kernels that read
+// or write too far fault, in tests and in production. Moves, does not copy.
 #ifndef PARROT_MODEL_KERNELS_ALIGNED_BUFFER_H_
 #define PARROT_MODEL_KERNELS_ALIGNED_BUFFER_H_
 
@@ -11,8 +12,9 @@
 namespace parrot::kernels {
 
 struct UnmapMemory {
+  void* mapping = nullptr;
   size_t size = 0;
-  void operator()(std::byte* data) const;
+  void operator()(std::byte*) const;
 };
 
 class AlignedBuffer {

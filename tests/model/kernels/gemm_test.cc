@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "model/kernels/aligned_buffer.h"
+#include "model/kernels/gemm_kernels.h"
 #include "tests/model/kernels/guarded_rows.h"
 
 namespace parrot::kernels {
@@ -486,6 +490,75 @@ TEST(PackedMatrixTest, PiecesMakeTheWhole) {
       ASSERT_EQ(row, want);
     }
   });
+}
+
+// FNV-1a.
+uint64_t Digest(uint64_t hash, const PackedMatrix& matrix) {
+  const MatrixView view(matrix);
+  for (int64_t i = 0; i < matrix.bytes(); ++i) {
+    hash = (hash ^ static_cast<uint8_t>(view.data[i])) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+// Files of packed weights outlive the program that wrote them. Whoever changes these digests has
+// changed what is in such files, and raises the version.
+TEST(PackedMatrixTest, TheBytesAreThoseOfTheLayoutVersion) {
+  ASSERT_EQ(kPackedLayoutVersion, 2);
+  const std::map<Isa, std::vector<uint64_t>> want = {
+      // of kFormats
+      {Isa::kEmulatedAvx2,
+       {0xdf7dea0f57703399u,
+        0xda500bde2c9fb239u,
+        0x7075cd7dd6bcfff3u,
+        0x8777f2125e1efc31u,
+        0x6b79210b4b83f4cbu,
+        0x9444d196ee3f00f9u,
+        0xd84255b4d5a8e828u}},
+      {Isa::kEmulatedAvx512,
+       {0xf9b3a6a6d0d9da21u,
+        0x47d408bfbbf340du,
+        0x35ee135b322a720fu,
+        0xbad4763a9193991du,
+        0xf7efa30b8ec85aabu,
+        0x20e7c0230843b7b2u,
+        0x331d66865b0603bau}},
+      {Isa::kEmulatedAvx512Bf16,
+       {0xf9b3a6a6d0d9da21u,
+        0x8be1eaf04c080ea9u,
+        0x6dc0a2424746e581u,
+        0xf3523c08129f9689u,
+        0x5f463ff0298ca8f5u,
+        0x2e2b4a67d61e7fe6u,
+        0xf853441b94eeebd6u}},
+      {Isa::kEmulatedAmx,
+       {0xf9b3a6a6d0d9da21u,
+        0x8be1eaf04c080ea9u,
+        0x6dc0a2424746e581u,
+        0xf3523c08129f9689u,
+        0x5f463ff0298ca8f5u,
+        0x2e2b4a67d61e7fe6u,
+        0xf853441b94eeebd6u}},
+  };
+  ForAll([&](Isa isa, const Format& format) {
+    uint64_t digest = 0xcbf29ce484222325u;
+    for (const PanelOrder order : {PanelOrder::kPlain, PanelOrder::kGateUp}) {
+      digest = Digest(digest, RandomMatrix(38, 157, format.encoding, isa, order));
+    }
+    const Isa lanes = IsEmulated(isa) ? isa : EmulatedOf(isa);
+    EXPECT_EQ(digest, want.at(lanes)[&format - kFormats]) << std::hex << "0x" << digest;
+  });
+}
+
+// The other tests' packed weights, rows and sums lie in such memory.
+TEST(AlignedBufferDeathTest, EndsAtAPageThatNobodyMayTouch) {
+  for (const size_t size : {size_t{1}, size_t{64}, size_t{4096}, size_t{5000}}) {
+    AlignedBuffer buffer(size);
+    ASSERT_EQ(reinterpret_cast<uintptr_t>(buffer.bytes().data()) % 64, 0u);
+    volatile std::byte* data = buffer.bytes().data();
+    data[size - 1] = std::byte{1};
+    EXPECT_DEATH(data[(size + 63) / 64 * 64] = std::byte{1}, "");
+  }
 }
 
 TEST(PackedMatrixTest, GroupsOfOneValueAndOfZerosAreKept) {
