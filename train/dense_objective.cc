@@ -52,8 +52,11 @@ absl::StatusOr<WordIds> LoadLexicon(const std::string& path, const Tokenizer& to
       if (!forms.is_object()) return absl::InvalidArgumentError("lexicon: a word is no object");
       for (const auto& [language, form] : forms.items()) {
         if (!form.is_string()) return absl::InvalidArgumentError("lexicon: a form is no text");
-        ASSIGN_OR_RETURN(words[absl::StrCat(kind, "/", name)][language],
-                         tokenizer.Encode(absl::StrCat(" ", form.get<std::string>())));
+        const std::string word = form.get<std::string>();
+        ASSIGN_OR_RETURN(std::vector<TokenId> ids, tokenizer.Encode(absl::StrCat(" ", word)));
+        ASSIGN_OR_RETURN(const std::vector<TokenId> alone, tokenizer.Encode(word));
+        ids.insert(ids.end(), alone.begin(), alone.end());
+        words[absl::StrCat(kind, "/", name)][language] = std::move(ids);
       }
     }
   }
