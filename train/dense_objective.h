@@ -31,8 +31,8 @@ namespace parrot {
 
 // {"shape": {"star": {"en": "star", "pt": "estrela", ...}, ...}, "color": {...}, "size": {...},
 //  "cell": {"0": {...}, ...}, "digit": {"5": {"en": "5", ...}, ...}, "background": {...}}
-// -> token ids by "kind/name" and language: of the word with a space in front, as questions have it,
-// and without, as answers do. To the tokenizer these have nothing in common.
+// -> token ids by "kind/name" and language: of the word with a space in front, as questions have
+// it, and without, as answers do. To the tokenizer these have nothing in common.
 using WordIds = std::map<std::string, std::map<std::string, std::vector<TokenId>>, std::less<>>;
 absl::StatusOr<WordIds> LoadLexicon(const std::string& path, const Tokenizer& tokenizer);
 

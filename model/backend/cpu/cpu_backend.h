@@ -1,8 +1,9 @@
 // CpuBackend: our own kernels (model/kernels) on the machine's best instruction set.
 //
 // Weights are packed once, in the format that their role asks for; activations are fp32 (with
-// kAvx512Bf16 and kAmx a product rounds them to bf16 unless its weights are fp32). Each row of a call is computed in an order of its own, so results
-// do not depend on batch mates, on how a prompt was cut, or on threads: rows_are_independent().
+// kAvx512Bf16 and kAmx a product rounds them to bf16 unless its weights are fp32). Each row of a
+// call is computed in an order of its own, so results do not depend on batch mates, on how a prompt
+// was cut, or on threads: rows_are_independent().
 //
 // A workspace owns the threads of its worker, so workers share one backend and one copy of the
 // weights. Its tensors are used again as soon as nobody holds them: a steady step allocates

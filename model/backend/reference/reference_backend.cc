@@ -117,7 +117,8 @@ at::Tensor ReferenceBackend::Embed(const EmbeddingHandle& handle,
                                    const at::Tensor& ids,
                                    Workspace&) const {
   const at::Tensor& table = static_cast<const EmbeddingImpl&>(handle).table;
-  // The same rows; the gradient of the first is several times faster, the second runs on any device.
+  // The same rows; the gradient of the first is several times faster, the second runs on any
+  // device.
   return table.requires_grad() ? at::embedding(table, ids) : at::index(table, {ids});
 }
 
