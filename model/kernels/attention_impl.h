@@ -1,8 +1,8 @@
 // Attention over a vector struct V; see simd_emulated.h. Included by attention_*.cc only.
 //
-// Scores and weighted sums are one small product, `Product`, with keys and elements of the head as
-// its columns. It reads keys and values as they are stored, unless it needs them several times:
-// then they are widened to fp32 first.
+// Scores and weighted sums are the small products of attention_sums_impl.h, with keys and elements
+// of the head as columns. They read keys and values as they are stored, unless those are needed
+// several times: then they are widened to fp32 first.
 #ifndef PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
 #define PARROT_MODEL_KERNELS_ATTENTION_IMPL_H_
 
@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "model/kernels/attention_kernels.h"
+#include "model/kernels/attention_sums_impl.h"
 #include "model/kernels/vector_math.h"
 
 namespace parrot::kernels {
@@ -17,23 +18,10 @@ namespace parrot::kernels {
 template <typename V>
 struct AttentionKernel {
   using F = typename V::F;
+  using Sums = AttentionSums<V>;
+  using Stream = typename Sums::Stream;
   static constexpr int kLanes = V::kLanes;
-  // Sums of a product fill the registers: 3 x 4 vectors of 16, 12 x 2 of 32.
-  static constexpr int kProductRows = V::kRegisters == 32 ? 12 : 3;
-  static_assert(kGroupRows % kProductRows == 0 && kKeyRun % kLanes == 0 && 16 % kLanes == 0);
-
-  // Where the thread reads on after `end`; null: nothing is known.
-  struct Stream {
-    const std::byte* end;
-    const std::byte* next;
-
-    // Long enough before its use that memory answers in time, short enough to stay in the cache.
-    void Prefetch(const void* p) const {
-      constexpr int64_t kDistance = 8192;
-      const std::byte* ahead = static_cast<const std::byte*>(p) + kDistance;
-      V::PrefetchFar(next == nullptr || ahead < end ? ahead : next + (ahead - end));
-    }
-  };
+  static_assert(kGroupRows % Sums::kProductRows == 0);
 
   // Up to kKeyRun keys of one head. Lanes from num_keys on are anything.
   template <typename Element>
@@ -210,7 +198,7 @@ struct AttentionKernel {
               .end = head + shape.head_bytes,
               .next = block + 1 < end_block ? HeadOfBlock(shape, tile, block + 1) : nullptr}};
       if constexpr (sizeof(Element) < sizeof(float)) {
-        if (rows > kProductRows) {
+        if (rows > Sums::kProductRows) {
           AttendRows(shape, tile, Widened(shape, run, scratch), rows, scratch, states);
           continue;
         }
@@ -219,26 +207,14 @@ struct AttentionKernel {
     }
   }
 
-  static F LoadElements(const float* p) { return V::Load(p); }
-  static F LoadElements(const uint16_t* p) { return V::LoadBf16(p); }
-  static F LoadElements(const int8_t* p) { return V::LoadInt8(p); }
-
-  template <typename Element>
-  static void Widen(const Element* from, int64_t n, const Stream& stream, float* to) {
-    for (int64_t i = 0; i < n; i += 16) {
-      stream.Prefetch(from + i);
-      for (int64_t j = i; j < i + 16; j += kLanes) V::Store(to + j, LoadElements(from + j));
-    }
-  }
-
   template <typename Element>
   static KeyRun<float> Widened(const AttentionShape& shape,
                                const KeyRun<Element>& run,
                                const Scratch& scratch) {
     for (int64_t d = 0; d < shape.head_dim; ++d) {
-      Widen(run.keys + d * run.key_stride, run.lanes, run.stream, scratch.keys + d * kKeyRun);
+      Sums::Widen(run.keys + d * run.key_stride, run.lanes, run.stream, scratch.keys + d * kKeyRun);
     }
-    Widen(run.values, run.num_keys * shape.value_lanes, run.stream, scratch.values);
+    Sums::Widen(run.values, run.num_keys * shape.value_lanes, run.stream, scratch.values);
     return {.first_position = run.first_position,
             .num_keys = run.num_keys,
             .lanes = run.lanes,
@@ -280,27 +256,27 @@ struct AttentionKernel {
     alignas(64) float weights[kGroupRows * kKeyRun];
     alignas(64) float corrections[16];
     float* group_states = states + first * shape.state_size();
-    Products<1, kGroupRows>(scratch.queries + first * shape.head_dim,
-                            rows,
-                            run.stream,
-                            run.keys,
-                            run.key_stride,
-                            run.lanes,
-                            shape.head_dim,
-                            nullptr,
-                            weights,
-                            kKeyRun);
+    Sums::template Products<1, kGroupRows>(scratch.queries + first * shape.head_dim,
+                                           rows,
+                                           run.stream,
+                                           run.keys,
+                                           run.key_stride,
+                                           run.lanes,
+                                           shape.head_dim,
+                                           nullptr,
+                                           weights,
+                                           kKeyRun);
     Softmax(shape, run, rows, visible, weights, corrections, group_states);
-    Products<kKeyRun, 1>(weights,
-                         rows,
-                         run.stream,
-                         run.values,
-                         shape.value_lanes,
-                         shape.value_lanes,
-                         visible[rows - 1],
-                         corrections,
-                         group_states + kSums,
-                         shape.state_size());
+    Sums::template Products<kKeyRun, 1>(weights,
+                                        rows,
+                                        run.stream,
+                                        run.values,
+                                        shape.value_lanes,
+                                        shape.value_lanes,
+                                        visible[rows - 1],
+                                        corrections,
+                                        group_states + kSums,
+                                        shape.state_size());
   }
 
   // Scores become weights; maxima and sums of the states move on, the weighted sums of values are
@@ -348,88 +324,6 @@ struct AttentionKernel {
 
   static void Scale(const float* scales, int64_t n, float* row) {
     for (int64_t i = 0; i < n; ++i) row[i] *= scales[i];
-  }
-
-  // out[r][c] = start + sum over k, first to last, of a[r * kRowStep + k * kTermStep] * b[k][c],
-  // r < rows, c < columns (a multiple of 16); start = out[r][c] * factors[r], or 0.
-  template <int kRowStep, int kTermStep, typename Element>
-  static void Products(const float* a,
-                       int rows,
-                       const Stream& stream,
-                       const Element* b,
-                       int64_t b_stride,
-                       int64_t columns,
-                       int64_t terms,
-                       const float* factors,
-                       float* out,
-                       int64_t out_stride) {
-    for (int r = 0; r < rows; r += kProductRows) {
-      const int count = rows - r < kProductRows ? rows - r : kProductRows;
-      for (int64_t c = 0; c < columns; c += kKeyRun) {
-        ProductOf<kProductRows, kRowStep, kTermStep>(count,
-                                                     columns - c >= kKeyRun,
-                                                     stream,
-                                                     a + r * kRowStep,
-                                                     b + c,
-                                                     b_stride,
-                                                     terms,
-                                                     factors == nullptr ? nullptr : factors + r,
-                                                     out + r * out_stride + c,
-                                                     out_stride);
-      }
-    }
-  }
-
-  template <int kRows, int kRowStep, int kTermStep, typename... Args>
-  static void ProductOf(int rows, bool wide, const Args&... args) {
-    if constexpr (kRows > 1) {
-      if (rows < kRows) return ProductOf<kRows - 1, kRowStep, kTermStep>(rows, wide, args...);
-    }
-    if (wide) {
-      Product<kRows, kKeyRun / kLanes, kRowStep, kTermStep>(args...);
-    } else {
-      Product<kRows, 16 / kLanes, kRowStep, kTermStep>(args...);
-    }
-  }
-
-  template <int kRows, int kVectors, int kRowStep, int kTermStep, typename Element>
-  static void Product(const Stream& stream,
-                      const float* a,
-                      const Element* b,
-                      int64_t b_stride,
-                      int64_t terms,
-                      const float* factors,
-                      float* out,
-                      int64_t out_stride) {
-    F sum[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sum[r][v] = factors == nullptr
-                        ? V::Zero()
-                        : V::Mul(V::Load(out + r * out_stride + v * kLanes), V::Set(factors[r]));
-      }
-    }
-    for (int64_t k = 0; k < terms; ++k, a += kTermStep, b += b_stride) {
-      for (int c = 0; c < kVectors * kLanes; c += 64 / sizeof(Element)) stream.Prefetch(b + c);
-      if constexpr (kRows < kVectors) {  // what there is less of stays in registers
-        F x[kRows];
-        for (int r = 0; r < kRows; ++r) x[r] = V::Set(a[r * kRowStep]);
-        for (int v = 0; v < kVectors; ++v) {
-          const F y = LoadElements(b + v * kLanes);
-          for (int r = 0; r < kRows; ++r) sum[r][v] = V::Fma(x[r], y, sum[r][v]);
-        }
-      } else {
-        F y[kVectors];
-        for (int v = 0; v < kVectors; ++v) y[v] = LoadElements(b + v * kLanes);
-        for (int r = 0; r < kRows; ++r) {
-          const F x = V::Set(a[r * kRowStep]);
-          for (int v = 0; v < kVectors; ++v) sum[r][v] = V::Fma(x, y[v], sum[r][v]);
-        }
-      }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) V::Store(out + r * out_stride + v * kLanes, sum[r][v]);
-    }
   }
 };
 
