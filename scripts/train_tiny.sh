@@ -26,10 +26,10 @@ stages='
 # name    command   data   batch  rate    steps  smoke  core_ms  more options
   tower   tower     world  16x2   0.001    6000     60      140  --hold 0.6 --feature-cache-gb 0
   text    text      talk   16x2   0.0015   1000     30      450  --hold 0.8 --warmup 0.05
-  router  router    open   32x2   0.1       150     20      250  --schedule constant
-  dense   dense     open   16x2   0.002     800     60      130  --hold 0.6
-  joint   finetune  open   16x2   0.0012  10000     24      750  --hold 0.9
-  choice  finetune  mixed  16x2   0.0006   5000     12      750
+  router  router    open   32x2   0.1       150     20      100  --schedule constant
+  dense   dense     open   16x2   0.002     800     60       90  --hold 0.6
+  joint   finetune  open   16x2   0.0012  10000     24      650  --hold 0.9
+  choice  finetune  mixed  16x2   0.0006   5000     12      650
 '
 every_stage='--beta2 0.98 --save-every 500'
 probed=joint  # the stage whose speed is measured for the forecast
@@ -81,17 +81,18 @@ run() {
   [ "$code" = 0 ] || die "$(basename "$1") ended with $code"
 }
 
-# begin NAME WORDS...: the recipe so far is kept beside each folder, and a folder that another
-# recipe made is refused.
-recipe=
+# begin NAME PARENTS TEXT: what a folder is made of, and from which others, is kept beside it;
+# a folder that another recipe made is refused.
 begin() {
-  local name=$1 kept=$out/$1.recipe
-  recipe+="$*"$'\n'
+  local name=$1 kept=$out/$1.recipe recipe=$3 parent
+  for parent in $2; do
+    recipe+=$'\n'"from $parent $(cksum <"$out/$parent.recipe")"
+  done
   if [ ! -e "$kept" ]; then
     [ ! -e "$out/$name" ] || die "$out/$name is not of this recipe"
-    printf %s "$recipe" >"$kept.partial"
+    echo "$recipe" >"$kept.partial"
     mv "$kept.partial" "$kept"
-  elif [ "$(cat "$kept")"$'\n' != "$recipe" ]; then
+  elif [ "$(cat "$kept")" != "$recipe" ]; then
     die "$out/$name is of another recipe: remove $name and $name.recipe, or choose another folder"
   fi
 }
@@ -111,7 +112,7 @@ make_folder() {
 make_world() {
   local name=$1
   shift
-  begin "$name" "$@"
+  begin "$name" '' "$*"
   make_folder "$name" "$bin/parrot-world" "$@"
 }
 # shellcheck disable=SC2086
@@ -121,10 +122,10 @@ make_data() {
   while read -r name options; do
     make_world "$name" $common --no-images --heldout 0 $options
   done < <(rows "$data_sets")
-  begin tokenizer "$vocabulary"
+  begin tokenizer world "$vocabulary"
   make_folder tokenizer "$bin/parrot-world" tokenizer --corpus "$out/world/corpus.txt" \
     --vocab-size "$vocabulary"
-  begin fresh "$(cat "$PARROT_ROOT"/train/tiny/*.json)"
+  begin fresh tokenizer "$(cat "$PARROT_ROOT"/train/tiny/*.json)"
   make_folder fresh "$bin/parrot-train" init --config "$PARROT_ROOT/train/tiny" \
     --tokenizer "$out/tokenizer"
 }
@@ -184,10 +185,11 @@ print_forecast() {
 }
 
 train_stages() {
-  local model=$out/fresh row name begin
+  local last=fresh model=$out/fresh row name data begin
   while read -r row <&3; do
-    name=${row%% *}
-    begin "$name" "$smoke $every_stage $row"
+    read -r name _ data _ <<<"$row"
+    begin "$name" "$last world $data" "$every_stage $(awk -v unused="${smoke:+6}" \
+      '{ $(unused ? unused : 7) = $8 = ""; print }' <<<"$row")"
     if [ ! -e "$out/$name/model" ]; then
       if [ -z "$factor" ]; then
         measure_speed
@@ -199,14 +201,21 @@ train_stages() {
       say "stage $name took $(clock "$(awk -v a="$begin" -v b="$EPOCHREALTIME" \
         'BEGIN { print b - a }')")"
     fi
+    last=$name
     model=$out/$name/model
   done 3< <(rows "$stages")
-  rm -rf "$out/model.partial" "$out/model"
+  begin model "$last" copy
+  [ ! -e "$out/model" ] || return 0
+  rm -rf "$out/model.partial"
   cp -r "$model" "$out/model.partial"
   mv "$out/model.partial" "$out/model"
 }
 
-factor=
-make_data
-train_stages
-say "done: $out/model. Next: $bin/parrot-server --model $out/model, parrot-cli eval $out/world/eval/*"
+# In braces, so that bash has read everything before it starts: the file may change meanwhile.
+{
+  factor=''
+  make_data
+  train_stages
+  say "done: $out/model. Next: $bin/parrot-server --model $out/model"
+  exit
+}
