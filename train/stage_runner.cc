@@ -1,6 +1,7 @@
 #include "train/stage_runner.h"
 
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "ATen/Parallel.h"
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 #include "model/runtime/device.h"
 #include "model/text/tokenizer.h"
@@ -68,6 +70,31 @@ std::vector<DataSetFiles> DataSets(const StageOptions& options) {
     sets.push_back({.json_path = path, .image_dir = options.image_dir});
   }
   return sets;
+}
+
+// One digest of the contents of all data files: a resumed run must go on with the same ones.
+// Pictures are not read for it.
+absl::StatusOr<std::string> DigestOfData(const StageOptions& options) {
+  std::vector<std::string> paths = options.data_paths;
+  for (const std::string& path : {options.scenes_path, options.lexicon_path}) {
+    if (!path.empty()) paths.push_back(path);
+  }
+  Sha256 digest;
+  std::vector<char> buffer(1 << 20);
+  for (const std::string& path : paths) {
+    std::ifstream file(path, std::ios::binary);
+    Sha256 content;
+    do {
+      file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+      content.Update(buffer.data(), static_cast<size_t>(file.gcount()));
+    } while (file);
+    if (!file.eof()) {
+      return absl::InternalError(
+          absl::StrCat("cannot read ", std::filesystem::path(path).filename().string()));
+    }
+    digest.Update(content.Finish().view());
+  }
+  return digest.Finish().ToHex();
 }
 
 absl::Status LoadData(const StageOptions& options, StageParts* parts) {
@@ -220,8 +247,9 @@ absl::StatusOr<RunEnd> RunStage(const StageOptions& options, const std::atomic<b
                             .dtype = config.stored_dtype};
   Trainer trainer(
       trainer_options, files, *parts.objective, *parts.parameters, parts.tensors, *processes);
-  RETURN_IF_ERROR(
-      trainer.Start({{"stage", TrainingStageName(options.stage)}, {"dtype", options.dtype}}));
+  ASSIGN_OR_RETURN(const std::string data, DigestOfData(options));
+  RETURN_IF_ERROR(trainer.Start(
+      {{"stage", TrainingStageName(options.stage)}, {"dtype", options.dtype}, {"data", data}}));
   const bool reports = processes->rank() == 0;
   std::unique_ptr<RunReport> report;
   if (reports) {

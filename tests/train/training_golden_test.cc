@@ -2,21 +2,28 @@
 // trained tensor, against the reference's trainer.
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/from_blob.h"
 #include "gtest/gtest.h"
+#include "model/kernels/worker_pool.h"
 #include "model/text/tokenizer.h"
 #include "model/weights/checkpoint.h"
+#include "model/weights/safetensors_file.h"
 #include "nlohmann/json.hpp"
 #include "tests/golden_reader/golden_reader.h"
 #include "train/data/picture_reader.h"
 #include "train/data/sample_encoder.h"
 #include "train/data/training_sample.h"
 #include "train/feature_cache.h"
+#include "train/gradient_sum.h"
+#include "train/item_order.h"
 #include "train/language_objective.h"
 #include "train/trainer.h"
 
@@ -29,6 +36,41 @@ std::vector<TrainingSample> GoldenSamples() {
   Json list = Json::array();
   for (const Json& line : ReadJsonLines("training/nano-mha.samples.jsonl")) list.push_back(line);
   return *ParseTrainingSamples("golden", list.dump(), GoldenPath(""));
+}
+
+// A tensor of a golden safetensors file, in double.
+at::Tensor GoldenTensor(const SafetensorsFile& file, const std::string& name) {
+  const SafetensorsTensor* found = file.Find(name);
+  EXPECT_NE(found, nullptr) << name;
+  const std::span<const std::byte> bytes = file.Data(*found);
+  return at::from_blob(const_cast<std::byte*>(bytes.data()), found->shape, at::kFloat)
+      .to(at::kDouble);
+}
+
+double RelativeDistance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
+}
+
+// The gradients of the first batch, before any step.
+void ExpectFirstGradients(const Json& golden,
+                          const SafetensorsFile& values,
+                          const Objective& objective,
+                          const Parameters& parameters) {
+  const double bound = 5 * golden["tolerance"]["float64"]["step1_grad_norm_rel"].get<double>();
+  kernels::WorkerPool pool(1);
+  GradientSum sum(parameters.trained(), objective, pool);
+  const ItemOrder order(objective.num_items(), /*seed=*/0, /*shuffled=*/false);
+  const auto sums = sum.Run(1, [&] { return objective.Prepare(order.Items(0, golden["batch"])); });
+  ASSERT_TRUE(sums.ok()) << sums.status();
+  for (size_t i = 0; i < parameters.trained().size(); ++i) {
+    const std::string& name = parameters.trained()[i].name;
+    const at::Tensor& gradient = sum.gradients()[i];
+    const double norm = golden["tensors"][name]["step1_grad_norm"];
+    EXPECT_NEAR(gradient.to(at::kDouble).norm().item<double>(), norm, bound * norm) << name;
+    if (values.Find("step1_grad." + name) == nullptr) continue;
+    EXPECT_LE(RelativeDistance(gradient, GoldenTensor(values, "step1_grad." + name)), bound)
+        << name;
+  }
 }
 
 struct GoldenCase {
@@ -68,6 +110,9 @@ TEST_P(TrainingGoldenTest, TenStepsAreTheReferences) {
   options.max_steps = golden["steps"];
   options.shuffled = false;
   options.schedule.learning_rate = golden["learning_rate"];
+  const auto values =
+      *SafetensorsFile::Open(GoldenPath(golden["values"]["file"].get<std::string>()));
+  ExpectFirstGradients(golden, *values, objective, *parameters);
   std::vector<at::Tensor> initial;
   for (const TrainedTensor& tensor : parameters->trained()) {
     initial.push_back(tensor.master.detach().clone());
@@ -110,6 +155,11 @@ TEST_P(TrainingGoldenTest, TenStepsAreTheReferences) {
     EXPECT_NEAR(now.sum().item<double>(), expected["sum"].get<double>(), sum_bound + 1e-6)
         << trained.name;
     EXPECT_NEAR(now.abs().sum().item<double>(), expected["abs_sum"].get<double>(), sum_bound + 1e-6)
+        << trained.name;
+    if (values->Find(trained.name) == nullptr) continue;
+    EXPECT_TRUE(initial[i].to(at::kDouble).equal(GoldenTensor(*values, "initial." + trained.name)));
+    EXPECT_LE((now - GoldenTensor(*values, trained.name)).abs().max().item<double>(),
+              5 * tolerance["weight_max_abs"].get<double>())
         << trained.name;
   }
 }

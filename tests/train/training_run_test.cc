@@ -1,5 +1,10 @@
 // Runs of the trainer: interrupted and resumed, on several threads, over two processes, in bf16;
 // and what they leave behind. On a small golden checkpoint with pictures of a few pixels.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -158,17 +163,32 @@ TEST(TrainingRunTest, ThreadsDoNotChangeTheResult) {
   EXPECT_EQ(TrainingRun(options).Losses(), expected);
 }
 
+// A port that was free a moment ago.
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(bind(fd, generic, length), 0);
+  EXPECT_EQ(getsockname(fd, generic, &length), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
 TEST(TrainingRunTest, TwoProcessesEqualOneThatAccumulates) {
   const std::vector<double> expected = TrainingRun(SmallRun("single")).Losses();
   // Two ranks in two threads: the group does not know the difference.
+  const int port = FreePort();
   std::vector<double> losses[2];
   std::vector<std::thread> ranks;
   for (int rank = 0; rank < 2; ++rank) {
-    ranks.emplace_back([&losses, rank] {
+    ranks.emplace_back([&losses, rank, port] {
       TrainerOptions options = SmallRun("rank" + std::to_string(rank));
       options.accumulation = 1;
       losses[rank] =
-          TrainingRun(options, at::kFloat, {.rank = rank, .size = 2, .port = 29617}).Losses();
+          TrainingRun(options, at::kFloat, {.rank = rank, .size = 2, .port = port}).Losses();
     });
   }
   for (std::thread& rank : ranks) rank.join();
@@ -183,6 +203,23 @@ TEST(TrainingRunTest, BFloat16StaysNearFloat32) {
   for (size_t i = 0; i < losses.size(); i += 2) {
     EXPECT_NEAR(losses[i], expected[i], 0.05 * expected[i]) << "step " << i / 2 + 1;
   }
+}
+
+TEST(TrainingRunTest, RefusesToResumeWithOtherData) {
+  const std::string data = testing::TempDir() + "/resumed_data.json";
+  Json samples = GoldenSampleList();
+  std::ofstream(data) << samples.dump();
+  StageOptions options = {.stage = TrainingStage::kAlign,
+                          .model_dir = GoldenPath("checkpoints/nano-mha"),
+                          .data_paths = {data},
+                          .image_dir = GoldenPath("")};
+  options.trainer = SmallRun("other_data");
+  ASSERT_EQ(*RunStage(options, true), RunEnd::kInterrupted);
+  options.trainer.resume = true;
+  ASSERT_EQ(*RunStage(options, true), RunEnd::kInterrupted);
+  samples[0]["conversations"].back()["value"] = "another answer";
+  std::ofstream(data) << samples.dump();
+  EXPECT_EQ(RunStage(options, true).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(TrainingRunTest, StagesLeaveACheckpointWithTheReferencesNamesAndKeys) {
