@@ -29,7 +29,7 @@ stages='
   router  router    open   32x2   0.1       150     20      100  --schedule constant
   dense   dense     open   16x2   0.002     800     60       90  --hold 0.6
   joint   finetune  open   16x2   0.0012  10000     24      650  --hold 0.9
-  choice  finetune  mixed  16x2   0.0006   5000     12      650
+  choice  finetune  mixed  16x2   0.0006   5000     24      650
 '
 every_stage='--beta2 0.98 --save-every 500'
 probed=joint  # the stage whose speed is measured for the forecast
