@@ -64,16 +64,23 @@ fi
 rows() { grep -v -e '^ *#' -e '^$' <<<"$1"; }
 
 # Runs a program and passes SIGINT and SIGTERM on, so that a stage saves where it is.
-child=
-trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' INT TERM
+child='' signalled=''
+on_signal() {
+  signalled=1
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+}
+trap on_signal INT TERM
 run() {
   local code=0
   "$@" &
   child=$!
   wait "$child" || code=$?
-  # A signal ends `wait`, not the program.
-  while kill -0 "$child" 2>/dev/null; do wait "$child" && code=0 || code=$?; done
-  child=
+  while [ -n "$signalled" ]; do  # a signal ends `wait`, not the program
+    signalled=''
+    wait "$child" || true
+    code=3
+  done
+  child=''
   if [ "$code" = 3 ]; then
     say "interrupted: the same command goes on from here"
     exit 3
