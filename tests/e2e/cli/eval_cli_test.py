@@ -51,9 +51,8 @@ def main():
     parser.add_argument("--bin", required=True, type=pathlib.Path)
     parser.add_argument("--golden", required=True, type=pathlib.Path)
     options = parser.parse_args()
-    options.checkpoint = "nano-gqa"
     rows = {"1", "2", "3", "4", "5", "7"}
-    server = Server(options)
+    server = Server(options.bin, options.golden / "checkpoints" / "nano-gqa", "--dtype=float32")
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)

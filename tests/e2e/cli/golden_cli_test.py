@@ -29,13 +29,12 @@ LITERAL_KINDS = ("literal_specials", "literal_endoftext")
 class Server:
     """parrot-server on free ports, stopped by SIGTERM."""
 
-    def __init__(self, options):
+    def __init__(self, bin_dir, model, *options):
         self.log = tempfile.NamedTemporaryFile(mode="w+", suffix=".log")
         self.process = subprocess.Popen(
-            [options.bin / "parrot-server", "--model",
-             options.golden / "checkpoints" / options.checkpoint, "--grpc-port=0", "--http-port=0",
-             "--admin-address=127.0.0.1:0", "--lame-duck=0s", "--limit-mm-per-prompt=image=2",
-             "--max-num-seqs=32", "--max-queue-size=64", "--dtype=float32"],
+            [bin_dir / "parrot-server", "--model", model, "--grpc-port=0", "--http-port=0",
+             "--admin-address=127.0.0.1:0", "--lame-duck=0s", "--max-num-seqs=32",
+             "--max-queue-size=64", *options],
             stderr=self.log, stdout=self.log)
         self.target = self._wait_for_target()
 
@@ -189,7 +188,8 @@ def main():
     prompts = [p for p in prompts if p["id"] in expected]
 
     run = Run(options)
-    server = Server(options)
+    server = Server(options.bin, options.golden / "checkpoints" / options.checkpoint,
+                    "--limit-mm-per-prompt=image=2", "--dtype=float32")
     try:
         wait = subprocess.run([options.bin / "parrot-cli", "health", "--target", server.target,
                                "--wait", "120s"], capture_output=True, check=False)
