@@ -157,6 +157,12 @@ def tables(result):
     return "\n".join(lines)
 
 
+def write_between_markers(path, text):
+    before, rest = path.read_text(encoding="utf-8").split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    path.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", required=True, type=pathlib.Path)
@@ -172,11 +178,7 @@ def main():
     text = tables(result)
     print(json.dumps(result, indent=1) if options.json else text)
     if options.write:
-        card = options.write.read_text(encoding="utf-8")
-        before, rest = card.split(MARKERS[0])
-        after = rest.split(MARKERS[1])[1]
-        options.write.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}",
-                                 encoding="utf-8")
+        write_between_markers(options.write, text)
     supported = sum(c["supported"] for c in result["categories"].values())
     return 0 if supported >= options.require else 1
 

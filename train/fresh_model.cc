@@ -13,6 +13,7 @@
 #include "ATen/CPUGeneratorImpl.h"
 #include "ATen/core/Tensor.h"
 #include "ATen/ops/empty.h"
+#include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/runtime/device.h"
@@ -107,6 +108,16 @@ at::Tensor FreshTensor(const TensorSpec& spec,
   return tensor.normal_(0.0, deviation, random);
 }
 
+absl::StatusOr<at::Tensor> TensorOf(const Checkpoint& checkpoint, const TensorSpec& spec) {
+  ASSIGN_OR_RETURN(const TensorView view, checkpoint.Get(spec.name));
+  if (!std::equal(view.shape.begin(), view.shape.end(), spec.shape.begin(), spec.shape.end())) {
+    return absl::InvalidArgumentError(absl::StrCat(spec.name, ": of another shape in the tower"));
+  }
+  return at::from_blob(const_cast<std::byte*>(view.bytes.data()),
+                       spec.shape,
+                       at::TensorOptions().dtype(ToScalarType(view.dtype)));
+}
+
 }  // namespace
 
 absl::Status MakeFreshModel(const FreshModelOptions& options) {
@@ -121,13 +132,22 @@ absl::Status MakeFreshModel(const FreshModelOptions& options) {
   ASSIGN_OR_RETURN(const double initializer_range, FitToTokenizer(out, *tokenizer));
   ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(out.string()));
   config.moe.enabled = true;
+  std::unique_ptr<Checkpoint> tower;
+  if (!options.tower_dir.empty()) {
+    ASSIGN_OR_RETURN(tower, Checkpoint::Open(options.tower_dir));
+  }
   return CatchTorchErrors("making weights", [&] {
     at::Generator random = at::detail::createCPUGenerator(options.seed);
     std::vector<at::Tensor> tensors;
     std::vector<SafetensorsEntry> entries;
     const at::ScalarType type = ToScalarType(config.stored_dtype);
     for (const TensorSpec& spec : ExpectedTensors(config)) {
-      tensors.push_back(FreshTensor(spec, config, initializer_range, random).to(type));
+      if (tower != nullptr && spec.part == ModelPart::kVision) {
+        ASSIGN_OR_RETURN(const at::Tensor kept, TensorOf(*tower, spec));
+        tensors.push_back(kept.to(type));
+      } else {
+        tensors.push_back(FreshTensor(spec, config, initializer_range, random).to(type));
+      }
       entries.push_back({.name = spec.name,
                          .type = type == at::kFloat      ? SafetensorsType::kF32
                                  : type == at::kBFloat16 ? SafetensorsType::kBF16

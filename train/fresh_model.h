@@ -19,6 +19,7 @@ struct FreshModelOptions {
   // special tokens are taken from it.
   std::string tokenizer_dir;
   std::string output_dir;
+  std::string tower_dir;  // a checkpoint whose vision tower is taken over; empty: none
   uint64_t seed = 42;
 };
 

@@ -31,9 +31,14 @@
 namespace parrot {
 namespace {
 
+bool UsesMoe(const StageOptions& options) {
+  return options.stage != TrainingStage::kAlign && options.use_moe;
+}
+
 // The keys that say how a checkpoint was trained. What comes before the two stages leaves the
 // model's own keys alone.
-nlohmann::json ConfigChanges(TrainingStage stage, const ModelConfig& config) {
+nlohmann::json ConfigChanges(const StageOptions& options, const ModelConfig& config) {
+  const TrainingStage stage = options.stage;
   nlohmann::json changes = {{"num_experts", config.moe.num_experts},
                             {"moe_hidden_size", config.language.hidden_size},
                             {"moe_intermediate_size", config.moe.intermediate_size},
@@ -42,7 +47,7 @@ nlohmann::json ConfigChanges(TrainingStage stage, const ModelConfig& config) {
   // The shortest decimal of a float, not its double.
   changes["moe_weight"] = std::stod(absl::StrCat(config.moe.residual_weight));
   if (stage == TrainingStage::kAlign || stage == TrainingStage::kFinetune) {
-    changes["use_moe"] = stage == TrainingStage::kFinetune;
+    changes["use_moe"] = UsesMoe(options);
     changes["tune_mm_mlp_adapter"] = stage == TrainingStage::kAlign;
     changes["freeze_mm_mlp_adapter"] = false;
   }
@@ -136,10 +141,11 @@ absl::Status MakeModel(const StageOptions& options, StageParts* parts) {
   // Layers past the one that the projector reads never run: they have no gradient.
   const ModelConfig& config = parts->checkpoint->config();
   parts->parameters->Train([&](const TensorSpec& spec) {
-    return IsTrainedIn(options.stage, spec) && IsUsed(spec, config);
+    return IsTrainedIn(options.stage, spec) && IsUsed(spec, config) &&
+           (options.use_moe || spec.part != ModelPart::kMoe);
   });
   const TrainingModel::Options model_options = {
-      .use_moe = options.stage != TrainingStage::kAlign,
+      .use_moe = UsesMoe(options),
       .checkpoint_activations = options.checkpoint_activations,
       .max_length = parts->encoder->max_length()};
   RETURN_IF_ERROR(CatchTorchErrors("making the model", [&] {
@@ -243,7 +249,7 @@ absl::StatusOr<RunEnd> RunStage(const StageOptions& options, const std::atomic<b
   RETURN_IF_ERROR(MakeObjective(options, &parts));
   const ModelConfig& config = parts.checkpoint->config();
   const ModelFiles files = {.base_dir = options.model_dir,
-                            .config_changes = ConfigChanges(options.stage, config),
+                            .config_changes = ConfigChanges(options, config),
                             .dtype = config.stored_dtype};
   Trainer trainer(
       trainer_options, files, *parts.objective, *parts.parameters, parts.tensors, *processes);

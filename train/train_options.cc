@@ -106,6 +106,9 @@ void AddRunOptions(CLI::App* app, StageOptions& o) {
   app->add_option("--dtype", o.dtype, "float32, or bfloat16 with float32 masters")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  if (o.stage == TrainingStage::kFinetune) {
+    app->add_flag("--no-moe{false}", o.use_moe, "Bypass the experts; config.json says so");
+  }
   app->add_flag("--checkpoint-activations",
                 o.checkpoint_activations,
                 "Compute the language model's layers again in the backward pass: less memory");
@@ -126,6 +129,7 @@ void AddFreshOptions(CLI::App* app, FreshModelOptions& o) {
   app->add_option("--tokenizer", o.tokenizer_dir, "Folder with tokenizer.json")->required();
   app->add_option("--output", o.output_dir, "Folder for the checkpoint")->required();
   app->add_option("--seed", o.seed, "Of the weights")->capture_default_str();
+  app->add_option("--keep-tower", o.tower_dir, "Checkpoint whose vision tower is taken over");
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ struct StageOptions {
   std::string lexicon_path;
   std::string device = "cpu";
   std::string dtype = "float32";  // of computation
+  bool use_moe = true;            // finetune: false trains a model without experts
   bool checkpoint_activations = false;
   int32_t max_length = 0;  // 0: the model's tokenizer_model_max_length
   double feature_cache_gb = 2.0;
