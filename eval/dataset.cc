@@ -32,14 +32,17 @@ struct Columns {
 };
 
 absl::StatusOr<Columns> FindColumns(const DataTable& table) {
-  Columns columns;
-  for (const auto& [name, column] : {std::pair("index", &columns.index),
-                                     std::pair("question", &columns.question),
-                                     std::pair("answer", &columns.answer),
-                                     std::pair("image", &columns.image)}) {
-    *column = table.Find(name);
-    if (*column == nullptr) return Invalid(absl::StrCat("there is no column ", name));
-  }
+  const Columns columns = {.index = table.Find("index"),
+                           .question = table.Find("question"),
+                           .answer = table.Find("answer"),
+                           .image = table.Find("image")};
+  const auto missing = [](const char* name) {
+    return Invalid(absl::StrCat("there is no column ", name));
+  };
+  if (columns.index == nullptr) return missing("index");
+  if (columns.question == nullptr) return missing("question");
+  if (columns.answer == nullptr) return missing("answer");
+  if (columns.image == nullptr) return missing("image");
   if (columns.index->kind != ColumnKind::kInteger && table.num_rows() > 0) {
     return Invalid("the column index holds more than whole numbers");
   }

@@ -21,7 +21,7 @@ python3 scripts/check_includes.py
 configure_preset tidy
 cmake --build build/tidy --target parrot_proto >/dev/null
 mapfile -t sources < <(git ls-files 'base/*.cc' 'model/*.cc' 'scheduler/*.cc' 'server/*.cc' \
-  'client/*.cc' 'inspect/*.cc' 'bench/*.cc' ':!bench/server_overhead' \
+  'client/*.cc' 'inspect/*.cc' 'eval/*.cc' 'train/*.cc' 'bench/*.cc' ':!bench/server_overhead' \
   ':!bench/peers/vision_driver.cc')
 say "lint: clang-tidy of ${#sources[@]} sources"
 python3 scripts/run_clang_tidy.py --build build/tidy --cache "$PARROT_CACHE_DIR/tidy" \

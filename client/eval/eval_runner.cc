@@ -160,6 +160,7 @@ absl::Status EvalRunner::Run(const Questions& questions,
     num_workers_ = num_workers;
   }
   std::vector<std::thread> workers;
+  workers.reserve(static_cast<size_t>(num_workers));
   for (int32_t i = 0; i < num_workers; ++i) {
     workers.emplace_back([&] { Work(questions, cancellation); });
   }
