@@ -90,19 +90,12 @@ at::Tensor FreshTensor(const TensorSpec& spec,
   if (is_bias) return tensor.zero_();
   double deviation = initializer_range;
   if (spec.part == ModelPart::kVision) {
-    const auto hidden = static_cast<double>(config.vision.hidden_size);
-    const double depth = std::pow(2.0 * config.vision.num_layers, -0.5);
+    const double width = std::pow(config.vision.hidden_size, -0.5);
     deviation = 0.02;
-    if (has("class_embedding")) {
-      deviation = std::pow(hidden, -0.5);
-    } else if (has("q_proj") || has("k_proj") || has("v_proj")) {
-      deviation = std::pow(hidden, -0.5) * depth;
-    } else if (has("out_proj")) {
-      deviation = std::pow(hidden, -0.5);
-    } else if (has("fc1")) {
-      deviation = std::pow(2.0 * hidden, -0.5);
-    } else if (has("fc2")) {
-      deviation = std::pow(hidden, -0.5) * depth;
+    if (has("class_embedding") || has("out_proj")) deviation = width;
+    if (has("fc1")) deviation = width * std::sqrt(0.5);
+    if (has("q_proj") || has("k_proj") || has("v_proj") || has("fc2")) {
+      deviation = width * std::pow(2.0 * config.vision.num_layers, -0.5);
     }
   }
   return tensor.normal_(0.0, deviation, random);

@@ -15,7 +15,7 @@ ItemOrder::Permutation ItemOrder::Epoch(int64_t epoch) const {
     const int64_t* values = drawn.const_data_ptr<int64_t>();
     permutation = std::make_shared<const std::vector<int64_t>>(values, values + num_items_);
   }
-  const Permutation result = permutation;
+  Permutation result = permutation;
   // Loader threads run ahead by little: two epochs at once are enough.
   while (epochs_.size() > 2) epochs_.erase(epochs_.begin());
   return result;

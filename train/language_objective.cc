@@ -25,8 +25,10 @@ LanguageObjective::LanguageObjective(const std::vector<TrainingSample>& samples,
     : samples_(samples), encoder_(encoder), pictures_(pictures), model_(model) {}
 
 std::vector<std::string> LanguageObjective::metric_names() const {
+  const int32_t num_experts = model_.model().config().moe.num_experts;
   std::vector<std::string> names;
-  for (int32_t i = 0; i < model_.model().config().moe.num_experts; ++i) {
+  names.reserve(static_cast<size_t>(num_experts));
+  for (int32_t i = 0; i < num_experts; ++i) {
     names.push_back(absl::StrCat("expert_", i));
   }
   return names;

@@ -54,7 +54,7 @@ class StoreGroup : public ProcessGroup {
   int size() const override { return size_; }
 
   absl::Status Sum(std::vector<at::Tensor>& tensors) override {
-    const absl::Status status = CatchTorchErrors("adding up over processes", [&] {
+    absl::Status status = CatchTorchErrors("adding up over processes", [&] {
       for (at::Tensor& tensor : tensors) SumOne(tensor);
       return absl::OkStatus();
     });

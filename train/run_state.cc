@@ -180,7 +180,9 @@ absl::Status WriteOptimizer(const fs::path& path,
   return entries.Write(path);
 }
 
-absl::Status ReadTensor(const SafetensorsFile& file, const std::string& name, at::Tensor target) {
+absl::Status ReadTensor(const SafetensorsFile& file,
+                        const std::string& name,
+                        const at::Tensor& target) {
   const SafetensorsTensor* found = file.Find(name);
   if (found == nullptr || found->type != SafetensorsType::kF32 ||
       found->shape != target.sizes().vec()) {
