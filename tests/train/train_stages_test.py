@@ -71,10 +71,13 @@ def both_ends(output):
 
 
 def smoke_run(output):
-    """The smoke run, and `align`, which its recipe does not need, on what `dense` left."""
+    """The smoke run, and the stages that its recipe does not need: `text` and `align`."""
     done = train_tiny(output)
     if done.returncode != 0:
         raise AssertionError(f"train_tiny.sh: {done.returncode}\n{done.stderr}")
+    run("parrot-train", "text", "--model", output / "fresh", "--output", output / "text", "--data",
+        output / "open/train/text.json", "--max-steps", 30, "--micro-batch", 16, "--threads", 2,
+        "--learning-rate", 1.5e-3)
     run("parrot-train", *arguments(output, "align", output / "dense/model", output / "align", 20,
                                    "--learning-rate", 1e-2))
     return done.stderr
@@ -127,11 +130,11 @@ class TrainStagesTest(unittest.TestCase):
         self.assertEqual(again.returncode, 0)
         self.assertNotIn("stage", again.stderr)
         self.assertEqual((self.tiny / "choice/model/model.safetensors").stat().st_mtime_ns, before)
-        recipe = self.tiny / "text.recipe"
-        recipe.write_text(recipe.read_text().replace("text", "another"))
+        recipe = self.tiny / "dense.recipe"
+        recipe.write_text(recipe.read_text().replace("dense", "another"))
         refused = train_tiny(self.tiny)
         self.assertEqual(refused.returncode, 1)
-        self.assertIn("text is of another recipe", refused.stderr)
+        self.assertIn("dense is of another recipe", refused.stderr)
 
     def test_the_trained_model_answers_about_a_picture(self):
         server = Server(OPTIONS.bin, self.tiny / "model", "--device=cpu", "--dtype=bfloat16")
