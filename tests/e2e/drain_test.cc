@@ -25,6 +25,8 @@ TEST(DrainTest, UnderLoadEveryAcceptedStreamFinishes) {
   config.executor.step_time = absl::Milliseconds(3);
   config.options.max_queue_size = kStreams;
   TestServer server(config);
+  // None may end before the last has come.
+  server.executor().SetPaused(true);
   std::vector<Answer> answers(kStreams);
   std::vector<std::thread> clients;
   for (int i = 0; i < kStreams; ++i) {
@@ -34,6 +36,7 @@ TEST(DrainTest, UnderLoadEveryAcceptedStreamFinishes) {
     });
   }
   while (server.frontend().live_requests() < kStreams) std::this_thread::yield();
+  server.executor().SetPaused(false);
   EXPECT_TRUE(server.Shutdown());
   for (std::thread& client : clients) client.join();
   for (const Answer& answer : answers) {
