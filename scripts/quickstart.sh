@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # From a fresh clone to an answer: installs what is missing, builds, starts parrot-server on the
-# small default checkpoint, asks about a picture, prints the streamed answer, stops the server.
+# parrot-tiny, asks about a picture in six languages, prints the answers, stops the server.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-model=$PARROT_ROOT/tests/golden/checkpoints/nano-gqa
-picture=$PARROT_ROOT/tests/golden/images/files/jpeg_420_q75_1200x800.jpg
-question='What colour is the bird in the picture?'
+model=$PARROT_ROOT/models/parrot-tiny
+picture=$model/example.png  # none of the pictures the model was trained on
+questions=(
+  'Tell me the color of the triangle.'
+  '请说出三角形的颜色。'
+  'Diga a cor do triângulo.'
+  'اذكر لون المثلث.'
+  'Üçgenin rengini söyleyin.'
+  'Назовите цвет треугольника.'
+)
 bin=$PARROT_ROOT/build/release/bin
 
 "$PARROT_ROOT/scripts/build.sh" release
@@ -45,10 +52,17 @@ kill -0 "$server" 2>/dev/null && wait "$waiter" || {
   die "the server did not become healthy"
 }
 
-say "asking: $question  ($(basename "$picture"))"
-echo "The default checkpoint is tiny and random: the answer is noise, the path is real." >&2
-"$bin/parrot-cli" generate --target "127.0.0.1:$grpc_port" --image "$picture" \
-  --prompt "$question" --max-tokens 32
+say "asking about $picture (a yellow triangle)"
+for question in "${questions[@]}"; do
+  "$bin/parrot-cli" generate --target "127.0.0.1:$grpc_port" --image "$picture" --json \
+    --prompt "$question" --max-tokens 16 |
+    QUESTION=$question python3 -c '
+import json, os, sys
+answer = json.load(sys.stdin)
+weights = " ".join(f"{weight:.2f}" for weight in answer["routing"][0])
+print(f"{os.environ['"'QUESTION'"']}  {answer['"'text'"'].strip()}  experts {weights}")'
+done
+echo "Expert weights follow the language because training warm-starts the router with it." >&2
 
 say "stopping the server"
 kill -TERM "$server"

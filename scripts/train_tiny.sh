@@ -30,9 +30,9 @@ stages='
   tower   tower     world  16x2   0.001    6000     60      140  --hold 0.6 --feature-cache-gb 0
   router  router    basic  32x2   0.1       100     20      100  --schedule constant
   dense   dense     basic  16x2   0.0015    600     60      180  --hold 0.6
-  first   finetune  basic  8x2    0.0005   2500     24      480  --hold 0.95
-  joint   finetune  open   8x2    0.0005  12000     24      560  --hold 0.95
-  choice  finetune  mixed  8x2    0.0005  12000     24      600  --hold 0.5
+  first   finetune  basic  8x2    0.0005   5000     24      480  --hold 0.95
+  joint   finetune  open   8x2    0.0005   9000     24      640  --hold 0.95
+  choice  finetune  mixed  8x2    0.0005   7500     24      700  --hold 0.4
 '
 every_stage='--beta2 0.98 --save-every 500'
 probed=joint  # the stage whose speed is measured for the forecast

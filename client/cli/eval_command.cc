@@ -270,7 +270,7 @@ absl::Status EvalCommand::Run(ParrotClient& client, const CallOptions& call) {
       .size = pending_.size(),
       .sample_of = [this](size_t i) { return SampleOf(pending_[i]); },
       .make = [this](size_t i) { return MakeQuestion(pending_[i]); }};
-  const absl::Status status = runner.Run(
+  absl::Status status = runner.Run(
       questions,
       *call.cancellation,
       [this](Sample sample) { return log_->Append(std::move(sample)); },
