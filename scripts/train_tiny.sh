@@ -32,7 +32,7 @@ stages='
   dense   dense     basic  16x2   0.0015    600     60      180  --hold 0.6
   first   finetune  basic  8x2    0.0005   5000     24      480  --hold 0.95
   joint   finetune  open   8x2    0.0005   9000     24      640  --hold 0.95
-  choice  finetune  mixed  8x2    0.0005   7500     24      700  --hold 0.4
+  choice  finetune  mixed  8x2    0.0005   7500     24      700  --hold 0.5
 '
 every_stage='--beta2 0.98 --save-every 500'
 probed=joint  # the stage whose speed is measured for the forecast
