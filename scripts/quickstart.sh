@@ -62,7 +62,7 @@ answer = json.load(sys.stdin)
 weights = " ".join(f"{weight:.2f}" for weight in answer["routing"][0])
 print(f"{os.environ['"'QUESTION'"']}  {answer['"'text'"'].strip()}  experts {weights}")'
 done
-echo "Expert weights follow the language because training warm-starts the router with it." >&2
+echo "The router started from the prompt's language; in training one expert came to lead in all six." >&2
 
 say "stopping the server"
 kill -TERM "$server"
